@@ -1,0 +1,95 @@
+"""A chat request as the rules see it, and what a provider gives back; what we only pass on stays opaque."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from auterity_dagster.money import NanoUsd
+from auterity_dagster.relaycore.pricing import Usage
+
+MESSAGE_OVERHEAD_TOKENS = 8
+REQUEST_OVERHEAD_TOKENS = 32
+TOOLS_OVERHEAD_TOKENS = 1024
+"""What providers put before a prompt with tools; the largest published system prompt for tools is below this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the key's organization, and what it declared about this call."""
+
+    organization_id: UUID
+    key_id: UUID
+    dealership_id: UUID | None
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What routing may look at. `prompt_tokens_bound` is never below what any provider counts for the prompt.
+
+    `max_tokens` is None where the caller named none. `quality_min`, `max_cost_nusd` and `timeout_s` tighten the policy.
+    `subject` is hashed before it gets here: a canary's share sticks to it.
+    """
+
+    id: UUID
+    caller: Caller
+    model: str
+    task: str | None
+    prompt_tokens_bound: int
+    prompt_tokens_estimate: int
+    max_tokens: int | None
+    is_stream: bool
+    has_tools: bool = False
+    has_images: bool = False
+    needs_json: bool = False
+    quality_min: float | None = None
+    max_cost_nusd: NanoUsd | None = None
+    timeout_s: float | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCall:
+    """One attempt: the caller's body on the OpenAI wire, to be sent with this model and at most so many tokens."""
+
+    request_id: UUID
+    deployment_id: str
+    model: str
+    max_tokens: int
+    body: Mapping[str, object]
+    connect_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """What a provider said it used: a usage, or None where the report is nonsense (negative, not a number)."""
+
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """A whole answer: JSON text on the OpenAI wire. `report` is None where the provider reported no usage at all."""
+
+    body: bytes
+    report: UsageReport | None
+    has_content: bool
+    provider_request_id: str | None
+    dropped: tuple[str, ...] = ()
+    """Fields of the request that this provider's wire has no counterpart for."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFrame:
+    """One event of an answer on the OpenAI wire: `data` is the JSON text of its `data:` line.
+
+    `has_content` says that it carries what the model said (text, a tool call, a refusal), `is_end` that it carries the
+    finish reason. `is_usage_only` marks the frame that a caller sees only if it asked for the usage.
+    """
+
+    data: bytes
+    has_content: bool = False
+    is_end: bool = False
+    report: UsageReport | None = None
+    is_usage_only: bool = False
+    provider_request_id: str | None = None

@@ -1,0 +1,273 @@
+"""The gateway: route a request, hold the money, call, and move on to the next deployment while nothing was answered.
+
+Only here is a provider called, and only with a committed hold.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from auterity_dagster.errors import AuterityError, BudgetExceeded, ProviderFailed
+from auterity_dagster.relaycore.attempt import Attempt, close_hold
+from auterity_dagster.relaycore.chat import ChatRequest, ProviderAnswer, ProviderCall
+from auterity_dagster.relaycore.circuit import Breaker
+from auterity_dagster.relaycore.ports import (
+    AttemptRecord,
+    Catalog,
+    Hold,
+    HoldRequest,
+    Ledger,
+    ProviderClient,
+    Providers,
+    RequestLog,
+    RequestRecord,
+)
+from auterity_dagster.relaycore.relay import Relay
+from auterity_dagster.relaycore.retrying import Plan, RetryBudget
+from auterity_dagster.relaycore.steering import Route, Step, choose
+from auterity_dagster.relaycore.steering_policy import SteeringPolicy
+
+HOLD_GRACE_S = 60
+"""A hold outlives the deadline by this; then the reaper closes what nobody else did."""
+
+Body = Mapping[str, object]
+Answered = TypeVar("Answered")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the caller gets beside the bytes: the attempt that answered, and how many there were."""
+
+    attempt: Attempt
+    attempts: int
+
+
+@dataclass(slots=True)
+class _Run:
+    """One request on its way through its plan."""
+
+    request: ChatRequest
+    body: Body
+    policy: SteeringPolicy
+    route: Route
+    plan: Plan
+    deadline_s: float
+    received_at: datetime
+    started_s: float
+    records: list[AttemptRecord]
+
+    @property
+    def remaining_s(self) -> float:
+        return self.deadline_s - time.monotonic()
+
+
+class Gateway:
+    """Answers chat requests. `tasks` outlives every request: streams are read in it, also after their caller left."""
+
+    def __init__(
+        self, *, catalog: Catalog, ledger: Ledger, providers: Providers, log: RequestLog, tasks: asyncio.TaskGroup
+    ) -> None:
+        self._catalog, self._ledger, self._providers, self._log, self._tasks = catalog, ledger, providers, log, tasks
+        self._breakers: dict[str, Breaker] = {}
+        self._retries = RetryBudget()
+
+    async def route(self, request: ChatRequest) -> Route:
+        """Return where the request would go, and why. Calls nothing and costs nothing."""
+        return await self._route(self._catalog.policy(), request)
+
+    async def complete(self, request: ChatRequest, body: Body) -> tuple[Answer, ProviderAnswer]:
+        """Return a whole answer. Raises the errors of `choose`, of `Ledger.hold`, and `ProviderFailed`."""
+        run = await self._begin(request, body)
+        return await self._run(run, self._whole_answer)
+
+    async def stream(self, request: ChatRequest, body: Body) -> tuple[Answer, Relay]:
+        """Return a stream of which the first content is here; the same errors. After it the model never changes."""
+        run = await self._begin(request, body)
+        return await self._run(run, self._opened_stream)
+
+    async def _route(self, policy: SteeringPolicy, request: ChatRequest) -> Route:
+        snapshot = await self._catalog.snapshot(request.caller.organization_id)
+        open_ones = frozenset(name for name, breaker in self._breakers.items() if breaker.is_open)
+        return choose(policy, request, replace(snapshot, breaker_open=open_ones))
+
+    async def _begin(self, request: ChatRequest, body: Body) -> _Run:
+        started_s, received_at, policy = time.monotonic(), datetime.now(UTC), self._catalog.policy()
+        try:
+            route = await self._route(policy, request)
+        except AuterityError as error:
+            latency_ms = round((time.monotonic() - started_s) * 1000)
+            self._log.add(
+                RequestRecord(request, None, policy.digest, None, (), error.code, None, 0, latency_ms, received_at)
+            )
+            raise
+        total_s = min(policy.defaults.deadlines.total_s, request.timeout_s or policy.defaults.deadlines.total_s)
+        plan = Plan(route, policy.defaults.attempts, random.random)
+        return _Run(request, body, policy, route, plan, started_s + total_s, received_at, started_s, [])
+
+    async def _run(self, run: _Run, call: Callable[[_Run, Attempt], Awaitable[Answered]]) -> tuple[Answer, Answered]:
+        """Try the plan's steps until one answers; the last failure is raised."""
+        self._retries.active += 1
+        try:
+            return await self._attempts(run, call)
+        except AuterityError as error:
+            self._note_request(run, None, outcome=error.code)
+            raise
+        finally:
+            self._retries.active -= 1
+
+    async def _attempts(
+        self, run: _Run, call: Callable[[_Run, Attempt], Awaitable[Answered]]
+    ) -> tuple[Answer, Answered]:
+        step = run.route.steps[0]
+        while True:
+            hold, step = await self._hold(run, step)
+            attempt = Attempt(run.request, run.route, step, hold)
+            self._breaker(run.policy, step).started()
+            retrying = int(run.plan.attempts > 1)
+            self._retries.retrying += retrying
+            try:
+                return Answer(attempt, run.plan.attempts), await call(run, attempt)
+            except ProviderFailed as failure:
+                following = run.plan.after(step, failure, remaining_s=run.remaining_s)
+                if following is None or not self._retries.admits():
+                    raise
+            finally:
+                self._retries.retrying -= retrying
+            await asyncio.sleep(following.pause_s)
+            step = following.step
+
+    async def _hold(self, run: _Run, step: Step) -> tuple[Hold, Step]:
+        """Set money aside for the step, or for a cheaper one of the route where a budget has no room."""
+        while True:
+            try:
+                hold = await self._ledger.hold(_hold_request(run, step))
+            except BudgetExceeded:
+                cheaper = run.plan.cheaper(step)
+                if cheaper is None:
+                    raise
+                step = cheaper
+                continue
+            run.plan.begin(step)
+            return hold, step
+
+    async def _whole_answer(self, run: _Run, attempt: Attempt) -> ProviderAnswer:
+        failure: ProviderFailed | None = _failure(attempt, "the gateway stopped", "connection")
+        try:
+            async with asyncio.timeout(run.remaining_s):
+                answer = await self._client(attempt).complete(_provider_call(run, attempt))
+            attempt.note(answer.report, answer.provider_request_id)
+            attempt.dropped = answer.dropped
+            failure = None if answer.has_content else _failure(attempt, "the answer is empty", "malformed")
+        except ProviderFailed as error:
+            failure = error
+        except TimeoutError:
+            failure = _failure(attempt, "no answer within the deadline", "timeout")
+        finally:
+            await asyncio.shield(self._finish_attempt(run, attempt, failure))
+        if failure is not None:
+            raise failure
+        self._note_request(run, attempt, outcome="ok")
+        return answer  # pyright: ignore[reportPossiblyUnboundVariable]
+
+    async def _opened_stream(self, run: _Run, attempt: Attempt) -> Relay:
+        is_committed = False
+
+        async def finished(attempt: Attempt, failure: ProviderFailed | None) -> None:
+            await self._finish_attempt(run, attempt, failure)
+            if is_committed:
+                self._note_request(run, attempt, outcome="ok" if failure is None else "stream_interrupted")
+
+        relay = Relay(attempt, deadlines=run.policy.defaults.deadlines, deadline_s=run.deadline_s, finished=finished)
+        self._tasks.create_task(relay.pump(self._client(attempt).stream(_provider_call(run, attempt))))
+        try:
+            await relay.first_content()
+        except BaseException:
+            relay.leave()
+            raise
+        is_committed = True
+        return relay
+
+    async def _finish_attempt(self, run: _Run, attempt: Attempt, failure: ProviderFailed | None) -> None:
+        """Tell the breaker, the record of attempts and the ledger how the attempt ended."""
+        deployment, breaker = attempt.step.deployment, self._breaker(run.policy, attempt.step)
+        if failure is None:
+            breaker.succeeded(took_s=attempt.latency_ms / 1000)
+        elif failure.cause in ("rate_limit", "rejected", "credential"):
+            breaker.ended_without_verdict()
+        else:
+            breaker.failed()
+        if failure is not None and failure.cause == "credential":
+            self._catalog.refuse_credential(deployment)
+        cause = "ok" if failure is None else failure.cause
+        run.records.append(AttemptRecord(deployment.id, cause, attempt.latency_ms))
+        await close_hold(self._ledger, attempt, failure)
+
+    def _note_request(self, run: _Run, attempt: Attempt | None, *, outcome: str) -> None:
+        self._log.add(
+            RequestRecord(
+                request=run.request,
+                route=run.route,
+                policy_digest=run.route.policy_digest,
+                deployment_id=attempt.step.deployment.id if attempt else None,
+                attempts=tuple(run.records),
+                outcome=outcome,
+                usage=attempt.usage if attempt else None,
+                cost_nusd=(attempt.cost_nusd or 0) if attempt else 0,
+                latency_ms=round((time.monotonic() - run.started_s) * 1000),
+                received_at=run.received_at,
+            )
+        )
+
+    def _client(self, attempt: Attempt) -> ProviderClient:
+        return self._providers.client_for(attempt.step.deployment)
+
+    def _breaker(self, policy: SteeringPolicy, step: Step) -> Breaker:
+        name = step.deployment.id
+        if name not in self._breakers:
+            limits = policy.defaults.breaker.limits()
+            self._breakers[name] = Breaker(limits, now=time.monotonic, spread=_spread)
+        return self._breakers[name]
+
+
+def _spread() -> float:
+    return random.uniform(-1, 1)  # noqa: S311 - spreads replicas apart, guards nothing
+
+
+def _hold_request(run: _Run, step: Step) -> HoldRequest:
+    caller = run.request.caller
+    return HoldRequest(
+        organization_id=caller.organization_id,
+        dealership_id=caller.dealership_id,
+        key_id=caller.key_id,
+        purpose=caller.purpose,
+        request_id=run.request.id,
+        attempt=run.plan.attempts + 1,
+        deployment_id=step.deployment.id,
+        price_key=step.price.key,
+        price_digest=step.price.digest,
+        amount_nusd=step.hold_nusd,
+        prompt_nusd=step.prompt_nusd,
+        max_tokens=step.max_tokens,
+        expires_in_s=math.ceil(max(run.remaining_s, 0)) + HOLD_GRACE_S,
+    )
+
+
+def _provider_call(run: _Run, attempt: Attempt) -> ProviderCall:
+    return ProviderCall(
+        request_id=run.request.id,
+        deployment_id=attempt.step.deployment.id,
+        model=attempt.step.deployment.model,
+        max_tokens=attempt.step.max_tokens,
+        body=run.body,
+        connect_timeout_s=run.policy.defaults.deadlines.connect_s,
+    )
+
+
+def _failure(attempt: Attempt, message: str, cause: str) -> ProviderFailed:
+    deployment = attempt.step.deployment.id
+    return ProviderFailed(f"{deployment}: {message}", deployment=deployment, cause=cause, is_billed=None)

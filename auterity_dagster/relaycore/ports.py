@@ -1,0 +1,175 @@
+"""What the gateway's rules need from the world, as protocols; adapters in `storage/` and `serving/` fulfil them."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from auterity_dagster.money import NanoUsd
+from auterity_dagster.relaycore.catalog import CatalogSnapshot, Deployment
+from auterity_dagster.relaycore.chat import ChatRequest, ProviderAnswer, ProviderCall, StreamFrame
+from auterity_dagster.relaycore.pricing import Usage
+from auterity_dagster.relaycore.steering import Route
+from auterity_dagster.relaycore.steering_policy import SteeringPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """Money to set aside for one attempt at one deployment.
+
+    `amount_nusd` is `pricing.bound` of the attempt, `prompt_nusd` the part of it that buys the prompt (`pricing.bound`
+    with no output) and `max_tokens` the output it pays for: a refusal says with them how many tokens would fit.
+    The hold expires `expires_in_s` seconds after the database's now: the call's deadline and a minute more.
+    """
+
+    organization_id: UUID
+    dealership_id: UUID | None
+    key_id: UUID
+    purpose: str
+    request_id: UUID
+    attempt: int
+    deployment_id: str
+    price_key: str
+    price_digest: str
+    amount_nusd: NanoUsd
+    prompt_nusd: NanoUsd
+    max_tokens: int
+    expires_in_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A committed hold. `budget_left_nusd` is the room of the tightest hard budget after it; None without one."""
+
+    id: UUID
+    request: HoldRequest
+    budget_left_nusd: NanoUsd | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """What one attempt did, for the usage row written with its settlement.
+
+    `usage` is None when the provider reported none: an explicit zero is something else. `outcome` is `ok` or the cause
+    of a `ProviderFailed`; `policy_digest` and `rule` say which steering decided.
+    """
+
+    outcome: str
+    usage: Usage | None
+    latency_ms: int
+    first_token_ms: int | None
+    is_streamed: bool
+    provider_request_id: str | None
+    task: str | None
+    policy_digest: str
+    rule: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A finished attempt with a valid usage report, and what it cost."""
+
+    hold: Hold
+    cost_nusd: NanoUsd
+    usage: UsageRecord
+
+
+class Ledger(Protocol):
+    """Budgets with holds: `held -> settled | voided | unknown`. Nothing may call a provider without a hold.
+
+    `hold` returns once the hold is committed. The three ways to close one return at once: the ledger books them off
+    the caller's path, keeps them in memory while the database is away, and books each hold once, however often told.
+    """
+
+    async def hold(self, request: HoldRequest) -> Hold:
+        """Set the amount aside in every budget that applies, or raise.
+
+        Raises `BudgetExceeded`; `NotAuthenticated(code="key_revoked")`; `NotPermitted(code="key_frozen")`;
+        `Unavailable(code="ledger_unavailable")` with `details["retry_after_s"]`, after which no money is set aside.
+        """
+        ...
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Book what the attempt cost, with its usage row, and give the rest of the hold back."""
+        ...
+
+    async def void(self, hold: Hold, usage: UsageRecord) -> None:
+        """Give the whole hold back: the provider provably did not charge for the attempt."""
+        ...
+
+    async def leave_unknown(self, hold: Hold, usage: UsageRecord) -> None:
+        """Book the full amount as unknown: nobody can say what the provider charged."""
+        ...
+
+
+class ProviderClient(Protocol):
+    """One provider under one credential. Both calls raise `ProviderFailed`, and nothing else, when it fails."""
+
+    async def complete(self, call: ProviderCall) -> ProviderAnswer:
+        """Return the whole answer."""
+        ...
+
+    def stream(self, call: ProviderCall) -> AsyncGenerator[StreamFrame]:
+        """Yield the answer's frames; it ends only after the provider's own end mark, else `ProviderFailed` is raised.
+
+        Closing the generator closes the connection.
+        """
+        ...
+
+
+class Providers(Protocol):
+    """Every provider that this process may call."""
+
+    def client_for(self, deployment: Deployment) -> ProviderClient:
+        """Return the client of a deployment that a snapshot does not call unavailable."""
+        ...
+
+
+class Catalog(Protocol):
+    """What routing knows just now; never older than about two seconds while the database answers."""
+
+    def policy(self) -> SteeringPolicy:
+        """Return the policy in force."""
+        ...
+
+    async def snapshot(self, organization_id: UUID) -> CatalogSnapshot:
+        """Return what an organization may be routed to. Raises `Unavailable` where nothing was ever read."""
+        ...
+
+    def refuse_credential(self, deployment: Deployment) -> None:
+        """Leave the deployment's credential unused for a while: its provider turned it down."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One attempt of a finished request; `cause` is `ok` or why it failed."""
+
+    deployment_id: str
+    cause: str
+    latency_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A finished request: `outcome` is `ok` or the code of the error that the caller got."""
+
+    request: ChatRequest
+    route: Route | None
+    policy_digest: str
+    deployment_id: str | None
+    attempts: tuple[AttemptRecord, ...]
+    outcome: str
+    usage: Usage | None
+    cost_nusd: NanoUsd
+    latency_ms: int
+    received_at: datetime
+
+
+class RequestLog(Protocol):
+    """Where finished requests are written down, off the caller's path."""
+
+    def add(self, record: RequestRecord) -> None:
+        """Take a record; it is written within about a second."""
+        ...

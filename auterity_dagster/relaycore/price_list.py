@@ -1,0 +1,140 @@
+"""The price list `config/prices.yaml`: dated entries, read strictly, looked up by day."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from auterity_dagster.errors import ConfigurationInvalid, PriceUnknown
+from auterity_dagster.money import nano_usd
+from auterity_dagster.relaycore.pricing import Price, Rates
+
+
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """Every dated price, by key, the newest first."""
+
+    prices: Mapping[str, tuple[Price, ...]]
+
+    def in_force(self, price_key: str, at: datetime) -> Price:
+        """Return the price in force on the day (UTC) of `at`. Raises `PriceUnknown`: such a call is refused."""
+        day = at.astimezone(UTC).date()
+        for price in self.prices.get(price_key, ()):
+            if price.in_force_from <= day:
+                return price
+        raise PriceUnknown(
+            f"No price is in force for {price_key} on {day.isoformat()}. The call was refused.", price_key=price_key
+        )
+
+
+def load_prices(path: Path) -> PriceList:
+    """Read the price list. Raises `ConfigurationInvalid` with the file, the place and what is wrong with it."""
+    try:
+        content: object = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))  # pyright: ignore[reportUnknownMemberType]
+        parsed = _File.model_validate(content)
+    except OSError as error:
+        raise ConfigurationInvalid(f"{path}: {error.strerror}") from error
+    except YAMLError as error:
+        raise ConfigurationInvalid(f"{path}: {error}") from error
+    except ValidationError as error:
+        raise ConfigurationInvalid(f"{path}: {_problems(error)}") from error
+    newest_first = sorted((entry.price() for entry in parsed.prices), key=lambda price: price.in_force_from)[::-1]
+    keys = dict.fromkeys(entry.key for entry in parsed.prices)
+    return PriceList({key: tuple(price for price in newest_first if price.key == key) for key in keys})
+
+
+def _whole_nano_dollars(dollars: str) -> str:
+    nano_usd(dollars)
+    return dollars
+
+
+# Quoted in the file: an unquoted 0.1 would have been a float before we ever saw it.
+_Dollars = Annotated[
+    str,
+    StringConstraints(strict=True, pattern=r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,9})?$"),
+    AfterValidator(_whole_nano_dollars),
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Tier(_Strict):
+    """Dollars per million tokens; applies to calls with more prompt tokens than `above_prompt_tokens`."""
+
+    above_prompt_tokens: int = Field(default=0, ge=0, strict=True)
+    input: _Dollars
+    output: _Dollars
+    cache_read: _Dollars | None = None
+    cache_write_5m: _Dollars | None = None
+    cache_write_1h: _Dollars | None = None
+
+    def rates(self) -> Rates:
+        return Rates(
+            above_prompt_tokens=self.above_prompt_tokens,
+            input=nano_usd(self.input),
+            output=nano_usd(self.output),
+            cache_read=_optional(self.cache_read),
+            cache_write_5m=_optional(self.cache_write_5m),
+            cache_write_1h=_optional(self.cache_write_1h),
+        )
+
+
+class _Entry(_Strict):
+    key: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*$")
+    in_force_from: date
+    source: str = Field(min_length=10)
+    free: Literal[True] | None = None
+    usd_per_mtok: tuple[_Tier, ...] = ()
+
+    @model_validator(mode="after")
+    def _tiers_rise_from_zero(self) -> "_Entry":
+        if (self.free is None) == (not self.usd_per_mtok):
+            raise ValueError(f"{self.key}: give either `usd_per_mtok` or `free: true`")
+        thresholds = [tier.above_prompt_tokens for tier in self.usd_per_mtok]
+        if thresholds and (thresholds[0] != 0 or sorted(set(thresholds)) != thresholds):
+            raise ValueError(f"{self.key}: `above_prompt_tokens` must start at 0 and rise")
+        return self
+
+    def price(self) -> Price:
+        nothing = Rates(0, input=0, output=0, cache_read=0, cache_write_5m=0, cache_write_1h=0)
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return Price(
+            key=self.key,
+            in_force_from=self.in_force_from,
+            tiers=tuple(tier.rates() for tier in self.usd_per_mtok) or (nothing,),
+            digest=hashlib.sha256(content.encode()).hexdigest(),
+            source=self.source,
+        )
+
+
+class _File(_Strict):
+    version: Literal[1]
+    prices: tuple[_Entry, ...]
+
+    @model_validator(mode="after")
+    def _one_price_a_day(self) -> "_File":
+        days = [(entry.key, entry.in_force_from) for entry in self.prices]
+        twice = sorted({f"{key} from {day.isoformat()}" for key, day in days if days.count((key, day)) > 1})
+        if twice:
+            raise ValueError(f"two entries for {', '.join(twice)}")
+        return self
+
+
+def _optional(dollars: str | None) -> int | None:
+    return None if dollars is None else nano_usd(dollars)
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in one['loc']) or 'file'}: {one['msg'].removeprefix('Value error, ')}"
+        for one in error.errors()
+    )
