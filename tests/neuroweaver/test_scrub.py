@@ -1,0 +1,124 @@
+"""Planted personal data is found and prices, stock and part numbers are left alone, with a control for each checker."""
+
+import re
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auterity_dagster.neuroweaver.example import Message
+from auterity_dagster.neuroweaver.preparation.scrub import has_vin_check_digit, passes_luhn, residual_kinds, scrub
+
+KEY = b"only for tests"
+FRAMES = ("Call me: {}.", "my details are {} thanks", "{} is best", "Reach us ({}) after five", "reply to {}!")
+VINS = ("2HKRS4H42TH719547", "1FMCU0JN7RL597423", "5YFT4MCE7TP890037", "1C6RREMG1SC750923")
+CARDS = ("4111 1111 1111 1111", "5555-5555-5555-4444", "378282246310005", "6011111111111117")
+STREETS = ("12 Oak Street", "4410 N. Alder Ave", "77 Harbor View Dr.", "905 MAIN ST", "8 Rosa Parks Blvd")
+HARMLESS = (
+    *("$36,310", "$999.50", "stock H26110", "stock P4471", "J2209A", "30,000 mile service", "part 04465-AZ200"),
+    *("2026 Ford Escape ST-Line", "2024 Ford Explorer ST", "Saturday 10:00 or Saturday 14:00", "Mon-Sat 9:00-19:00"),
+    *("part 90915-YZZD1", "$2,000 off", "a 2018 Silverado 1500 with 91,204 miles", "0W-20 oil", "225/65R17 tires"),
+)
+
+
+def planted(random: Random) -> list[tuple[str, str]]:
+    digits = f"{random.randrange(2, 10)}{random.randrange(10, 100)}", f"{random.randrange(200, 1000)}"
+    last = f"{random.randrange(10_000):04d}"
+    phone = random.choice(("({}) {}-{}", "{}-{}-{}", "{}.{}.{}", "+1 {} {} {}", "1-{}-{}-{}", "{}{}{}"))
+    host = random.choice(("example.com", "mail.example.co.uk"))
+    email = f"{random.choice(('ana', 'j.doe', 'sam+ads'))}{random.randrange(99)}@{host}"
+    return [
+        ("phone", phone.format(*digits, last)),
+        ("email", email),
+        ("ssn", f"{random.randrange(100, 900)}-{random.randrange(10, 100)}-{last}"),
+        ("vin", random.choice(VINS)),
+        ("card", random.choice(CARDS)),
+        ("address", random.choice(STREETS)),
+        ("plate", f"plate {random.choice('ABC')}{random.randrange(100, 999)}XYZ"),
+        ("licence", f"driver's license D{random.randrange(10**6, 10**7)}"),
+    ]
+
+
+def cleaned(text: str, *, names: tuple[str, ...] = ()) -> tuple[str, dict[str, int]]:
+    result = scrub([Message(role="user", content=text)], names=names, key=KEY)
+    return result.messages[0].content, dict(result.counts)
+
+
+def test_planted_values_are_found() -> None:
+    random = Random(5)
+    planted_values = [pair for _ in range(200) for pair in planted(random)]
+
+    missed = []
+    for kind, value in planted_values:
+        text, counts = cleaned(random.choice(FRAMES).format(value))
+        if counts.get(kind) != 1 or value.split()[-1] in text:
+            missed.append((kind, value, text))
+
+    assert len(missed) / len(planted_values) <= 0.005, missed[:10]
+
+
+def test_prices_stock_and_part_numbers_are_left_alone() -> None:
+    changed = [text for value in HARMLESS for frame in FRAMES if cleaned(text := frame.format(value)) != (text, {})]
+
+    assert changed == []
+
+
+def test_the_second_scanner_finds_what_an_unexpected_layout_hid() -> None:
+    assert residual_kinds("ring 312 - 555 - 01 41 now") == ("phone",)
+    assert residual_kinds("ssn 123 45 6789") == ("ssn",)
+    assert residual_kinds("pay with 4111-11111-1111-111") == ("card",)
+    assert residual_kinds("me@example.com") == ("email",)
+
+
+def test_the_second_scanner_finds_nothing_in_clean_and_in_scrubbed_text() -> None:
+    random = Random(6)
+    for value in HARMLESS:
+        assert residual_kinds(value) == (), value
+    for _ in range(50):
+        for _, value in planted(random):
+            assert residual_kinds(cleaned(f"Call me: {value}.")[0]) == ()
+
+
+def test_names_of_the_customer_record_are_replaced_and_others_are_not() -> None:
+    text, counts = cleaned("I am Marisol Teague, ask Grant. MARISOL", names=("Marisol", "Teague"))
+
+    assert text == "I am <NAME_1> <NAME_2>, ask Grant. <NAME_1>"
+    assert counts == {"name": 3}
+
+
+def test_a_surrogate_is_stable_in_a_conversation() -> None:
+    messages = [
+        Message(role="user", content="(312) 555-0141 or 614-555-0118"),
+        Message(role="assistant", content="I will use 312-555-0141."),
+    ]
+
+    result = scrub(messages, names=(), key=KEY)
+
+    assert [one.content for one in result.messages] == ["<PHONE_1> or <PHONE_2>", "I will use <PHONE_1>."]
+
+
+@pytest.mark.parametrize("vin", VINS)
+def test_a_vin_says_which_vehicle_it_was_and_no_longer_which_one(vin: str) -> None:
+    text, _ = cleaned(vin)
+
+    assert text[:8] == vin[:8]
+    assert text != vin
+    assert has_vin_check_digit(text)
+    assert cleaned(vin)[0] == text
+    assert scrub([Message(role="user", content=vin)], names=(), key=b"another").messages[0].content != text
+
+
+def test_check_digits_tell_cards_and_vins_from_other_numbers() -> None:
+    assert passes_luhn("4111111111111111")
+    assert not passes_luhn("4111111111111112")
+    assert has_vin_check_digit(VINS[0])
+    assert not has_vin_check_digit("2HKRS4H42TH719574")
+    assert cleaned("2HKRS4H42TH719574")[1] == {}
+
+
+@given(st.text(alphabet="aB1 0-9.()@+,$#:\n", min_size=1, max_size=200))
+def test_scrubbing_twice_changes_nothing_more(text: str) -> None:
+    once, _ = cleaned(text)
+
+    assert re.sub(r"<[A-Z]+_\d+>", "", cleaned(once)[0]) == re.sub(r"<[A-Z]+_\d+>", "", once)
