@@ -1,0 +1,129 @@
+"""What routing reads and writes: served deployments, evidence of quality, answered requests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+from uuid import UUID
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from auterity_dagster.relaycore.catalog import Alias, ServedCandidate, ServedDeployment
+from auterity_dagster.relaycore.quality import QualityEvidence
+from auterity_dagster.storage.repositories.gate_verdicts import passes
+from auterity_dagster.storage.tables.routing import DeploymentRow, RequestRow, RouteQualityRow
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingState:
+    """One organization's part of a catalogue snapshot."""
+
+    served: tuple[ServedCandidate, ...]
+    evidence: tuple[QualityEvidence, ...]
+
+
+def publish_deployment(session: Session, served: ServedDeployment) -> None:
+    """Make a specialised model known to the gateway, in place of what its id and alias named before.
+
+    Whether it becomes a candidate is decided at every refresh by the gate verdict on its digest, not here.
+    """
+    values = {
+        "model": served.model,
+        "artefact_digest": served.artefact_digest,
+        "gate_verdict_digest": served.gate_verdict_digest,
+        "price_key": served.price_key,
+        "weight_percent": served.weight_percent,
+        "context_tokens": served.context_tokens,
+        "output_tokens": served.output_tokens,
+        "tasks": list(served.tasks),
+    }
+    key = {"organization_id": served.organization_id, "id": served.deployment_id, "alias": served.alias}
+    session.execute(
+        insert(DeploymentRow)
+        .values(**key, **values)
+        .on_conflict_do_update(index_elements=list(key), set_={**values, "published_at": func.now()})
+    )
+
+
+def withdraw_deployment(session: Session, *, deployment_id: str, alias: Alias) -> None:
+    """Take a specialised model out of routing."""
+    session.execute(delete(DeploymentRow).where(DeploymentRow.id == deployment_id, DeploymentRow.alias == alias))
+
+
+def record_quality(session: Session, evidence: QualityEvidence) -> None:
+    """Store what a source measured; what the same source said before of the same task and artefact is replaced."""
+    key = {
+        "organization_id": evidence.organization_id,
+        "task": evidence.task,
+        "artefact_digest": evidence.artefact_digest,
+        "source": evidence.source,
+    }
+    values = {"items": evidence.items, "mean_score": evidence.mean_score}
+    session.execute(
+        insert(RouteQualityRow)
+        .values(**key, **values)
+        .on_conflict_do_update(index_elements=list(key), set_={**values, "recorded_at": func.now()})
+    )
+
+
+async def routing_state(session: AsyncSession) -> RoutingState:
+    """Read the organization's served deployments, each with the newest verdict on its digest, and its evidence."""
+    verdict = passes(DeploymentRow.artefact_digest.expression).correlate(DeploymentRow).scalar_subquery()
+    served = await session.execute(select(DeploymentRow, verdict).order_by(DeploymentRow.id, DeploymentRow.alias))
+    evidence = await session.scalars(select(RouteQualityRow))
+    return RoutingState(
+        served=tuple(ServedCandidate(_served(row), bool(is_passing)) for row, is_passing in served),
+        evidence=tuple(
+            QualityEvidence(row.organization_id, row.task, row.artefact_digest, row.source, row.items, row.mean_score)
+            for row in evidence
+        ),
+    )
+
+
+async def add_requests(session: AsyncSession, rows: Sequence[RequestRow]) -> None:
+    """Store finished requests of one organization."""
+    session.add_all(rows)
+    await session.flush()
+
+
+async def recent_requests(
+    session: AsyncSession,
+    *,
+    before: datetime | None,
+    task: str | None,
+    dealership_ids: frozenset[UUID] | None,
+    limit: int,
+) -> Sequence[RequestRow]:
+    """Return the newest requests first, of these dealerships (None: of all, and of none in particular)."""
+    query = select(RequestRow).order_by(RequestRow.received_at.desc(), RequestRow.id).limit(limit)
+    if before is not None:
+        query = query.where(RequestRow.received_at < before)
+    if task is not None:
+        query = query.where(RequestRow.task == task)
+    if dealership_ids is not None:
+        query = query.where(RequestRow.dealership_id.in_(dealership_ids))
+    return (await session.scalars(query)).all()
+
+
+async def request_by_id(session: AsyncSession, request_id: UUID) -> RequestRow | None:
+    """Return one request of the organization, or None."""
+    return await session.scalar(select(RequestRow).where(RequestRow.id == request_id))
+
+
+def _served(row: DeploymentRow) -> ServedDeployment:
+    return ServedDeployment(
+        organization_id=row.organization_id,
+        deployment_id=row.id,
+        artefact_digest=row.artefact_digest,
+        model=row.model,
+        price_key=row.price_key,
+        alias=cast(Alias, row.alias),
+        weight_percent=row.weight_percent,
+        gate_verdict_digest=row.gate_verdict_digest,
+        context_tokens=row.context_tokens,
+        output_tokens=row.output_tokens,
+        tasks=tuple(str(task) for task in row.tasks),
+    )
