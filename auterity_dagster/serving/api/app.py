@@ -1,0 +1,121 @@
+"""The control plane's API: composes the routers, builds the state they share, and refuses undeclared routes."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+from fastapi import FastAPI
+from redis.asyncio import Redis
+
+from auterity_dagster.clock import Clock, SystemClock
+from auterity_dagster.identity.access_token import access_tokens
+from auterity_dagster.identity.secret_file import read_pepper, read_secret
+from auterity_dagster.serving.api import pages
+from auterity_dagster.serving.api.password_work import PasswordWork
+from auterity_dagster.serving.api.routers import (
+    api_keys,
+    approvals,
+    audit,
+    auth,
+    budgets,
+    deployments,
+    executions,
+    hooks,
+    inbound,
+    ingest,
+    ledger,
+    live,
+    organizations,
+    requests,
+    users,
+    workflows,
+)
+from auterity_dagster.serving.api.security_headers import SecurityHeaders
+from auterity_dagster.serving.api.state import ApiState
+from auterity_dagster.serving.api.workflow_catalog import load_catalog
+from auterity_dagster.serving.authentication import Authentication
+from auterity_dagster.serving.declared_router import DeclaredRouter, verify_declared
+from auterity_dagster.serving.http_errors import install_error_handlers
+from auterity_dagster.serving.live_events import LiveEvents, LiveTimes
+from auterity_dagster.settings import ApiSettings
+from auterity_dagster.storage.database import Database
+from auterity_dagster.storage.repositories.application_role import require_bound_role
+
+PREFIX = "/api/v1"
+
+# One line a router; each is included under /api/v1.
+ROUTERS: tuple[DeclaredRouter, ...] = (
+    auth.router,
+    organizations.router,
+    users.router,
+    api_keys.router,
+    audit.router,
+    budgets.router,
+    ledger.router,
+    deployments.router,
+    requests.router,
+    workflows.router,
+    executions.router,
+    approvals.router,
+    hooks.router,
+    ingest.router,
+    inbound.router,
+    live.router,
+)
+
+
+class LifespanState(TypedDict):
+    """What a request finds in `request.state`."""
+
+    api: ApiState
+    authentication: Authentication
+    live: LiveEvents
+
+
+def create_app() -> FastAPI:
+    """Return the app with settings from the environment, for `uvicorn --factory`."""
+    return build_app(ApiSettings(), clock=SystemClock())  # pyright: ignore[reportCallIssue]
+
+
+def build_app(settings: ApiSettings, *, clock: Clock) -> FastAPI:
+    """Return the app. Raises `ConfigurationInvalid` for a route that does not declare itself."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[LifespanState]:
+        api = _state(settings, clock)
+        try:
+            await require_bound_role(api.database)
+            live_events = LiveEvents(api.database, api.redis, pepper=api.pepper, clock=clock, times=LiveTimes())
+            async with live_events.running():
+                yield {"api": api, "authentication": api.authentication, "live": live_events}
+        finally:
+            api.passwords.close()
+            await api.redis.aclose()
+            await api.database.close()
+
+    # FastAPI's own documentation routes are switched off: they are undeclared and load scripts from elsewhere.
+    app = FastAPI(title="Auterity API", version="1", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    install_error_handlers(app)
+    app.include_router(pages.router)
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX)
+    verify_declared(app)
+    app.add_middleware(SecurityHeaders)
+    return app
+
+
+def _state(settings: ApiSettings, clock: Clock) -> ApiState:
+    database = Database(str(settings.database_url))
+    pepper = read_pepper(settings.secrets_dir)
+    tokens = access_tokens(read_secret(settings.secrets_dir, "signing_key.pem"), clock=clock)
+    return ApiState(
+        settings=settings,
+        database=database,
+        redis=Redis.from_url(str(settings.redis_url), socket_timeout=2, socket_connect_timeout=2),
+        clock=clock,
+        pepper=pepper,
+        access_tokens=tokens,
+        authentication=Authentication(database, access_tokens=tokens, pepper=pepper, clock=clock),
+        passwords=PasswordWork(),
+        workflows=load_catalog(settings.config_dir),
+    )

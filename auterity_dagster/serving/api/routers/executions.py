@@ -1,0 +1,326 @@
+"""Executions: listed, looked into, started by hand or for an audience, cancelled."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
+
+from fastapi import Header, Query
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from auterity_dagster.errors import NotFound
+from auterity_dagster.identity.permission import Permission
+from auterity_dagster.identity.principal import Principal
+from auterity_dagster.serving.api.state import State
+from auterity_dagster.serving.authentication import CurrentPrincipal
+from auterity_dagster.serving.declared_router import DeclaredRouter
+from auterity_dagster.storage.repositories import audiences, audit, executions
+from auterity_dagster.storage.repositories.audiences import ServiceDue, Subject
+from auterity_dagster.storage.repositories.batches import Batch, start_batch
+from auterity_dagster.storage.repositories.executions import ExecutionDetail, ExecutionFilter, ExecutionSummary
+from auterity_dagster.storage.repositories.organizations import require_dealerships
+
+router = DeclaredRouter(tags=["executions"])
+BODY_LIMIT_BYTES = 2 * 1024 * 1024
+SUBJECTS_LIMIT = 1000
+Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+READ: dict[str, Any] = {
+    "authentication": "user_or_api_key",
+    "permission": Permission.EXECUTION_READ,
+    "body_limit_bytes": 0,
+    "audit_class": "none",
+}
+
+
+class _Write(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SubjectWrite(_Write):
+    """Whom or what one execution is about, and what it is told as `event.data`."""
+
+    subject: Line
+    data: dict[str, Any] = {}
+
+
+class AudienceWrite(_Write):
+    """A named query from code."""
+
+    name: Literal["vehicles_due_for_service"]
+    by: AwareDatetime | None = None
+    limit: Annotated[int, Field(ge=1, le=SUBJECTS_LIMIT)] = SUBJECTS_LIMIT
+
+
+class StartWrite(_Write):
+    """Subjects by name, or an audience."""
+
+    dealership_id: UUID
+    subjects: Annotated[tuple[SubjectWrite, ...], Field(max_length=SUBJECTS_LIMIT)] = ()
+    audience: AudienceWrite | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "StartWrite":
+        if bool(self.subjects) == (self.audience is not None):
+            raise ValueError("either subjects or an audience")
+        return self
+
+
+class StartedRead(BaseModel):
+    """The executions that were started; subjects that had been started under the same key are not among them."""
+
+    batch: str
+    execution_ids: list[UUID]
+
+
+class ServiceDueWrite(_Write):
+    """A customer's vehicle with a service due."""
+
+    external_key: Line
+    customer_name: Line
+    channel: Literal["sms", "email"]
+    address: Line
+    vehicle: Line
+    service: Line
+    times: Annotated[tuple[Line, ...], Field(min_length=1, max_length=4)]
+    due_at: AwareDatetime
+
+    @model_validator(mode="after")
+    def _address_fits_the_channel(self) -> "ServiceDueWrite":
+        is_number = self.address.startswith("+") and self.address[1:].isdecimal()
+        if is_number != (self.channel == "sms") or (self.channel == "email" and self.address.count("@") != 1):
+            raise ValueError("a text needs a number such as +13125550141, an e-mail an address")
+        return self
+
+
+class ServiceDueList(_Write):
+    """Rows of one dealership."""
+
+    dealership_id: UUID
+    rows: Annotated[tuple[ServiceDueWrite, ...], Field(min_length=1, max_length=SUBJECTS_LIMIT)]
+
+
+class ExecutionRead(BaseModel):
+    """One execution; `received_at` is when its event came in, times that did not come yet are null."""
+
+    id: UUID
+    workflow: str
+    version: int
+    dealership_id: UUID
+    subject: str
+    job: str
+    lane: str
+    state: str
+    run_id: str | None
+    received_at: datetime
+    first_step_started_at: datetime | None
+    draft_finished_at: datetime | None
+    finished_at: datetime | None
+    cost_nusd: int
+    error: dict[str, Any] | None
+
+
+class StepRead(BaseModel):
+    """One attempt at one step."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    path: str
+    attempt: int
+    kind: str
+    state: str
+    starts: int
+    output: dict[str, Any] | None
+    error: dict[str, Any] | None
+    deployment: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_nusd: int | None
+    retry_at: datetime | None
+    started_at: datetime
+    finished_at: datetime | None
+
+
+class EffectRead(BaseModel):
+    """Something that left the house, or was meant to."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    key: str
+    path: str
+    kind: str
+    state: str
+    provider_ref: str | None
+    intended_at: datetime
+    resolved_at: datetime | None
+
+
+class TaskRead(BaseModel):
+    """Something for a person."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    path: str
+    role: str
+    title: str
+    state: str
+    due_at: datetime
+
+
+class ExecutionDetailRead(ExecutionRead):
+    """One execution with everything recorded about it."""
+
+    event: dict[str, Any]
+    variables: dict[str, Any]
+    steps: list[StepRead]
+    approval_ids: list[UUID]
+    effects: list[EffectRead]
+    tasks: list[TaskRead]
+
+
+class ExecutionPage(BaseModel):
+    """Executions, newest first; `next` continues the list, null at its end."""
+
+    items: list[ExecutionRead]
+    next: str | None
+
+
+@router.get("/executions", **READ)
+async def list_executions(
+    state: State,
+    principal: CurrentPrincipal,
+    execution_state: Annotated[str | None, Query(alias="state")] = None,
+    workflow: str | None = None,
+    subject: str | None = None,
+    after: Annotated[str | None, Query(pattern=r"^[^|]+\|[0-9a-f-]{36}$")] = None,
+    limit: Annotated[int, Query(ge=1, le=executions.PAGE_LIMIT)] = 100,
+) -> ExecutionPage:
+    """Return a page."""
+    before = None
+    if after is not None:
+        created_at, _, execution_id = after.partition("|")
+        before = (datetime.fromisoformat(created_at), UUID(execution_id))
+    wanted = ExecutionFilter(state=execution_state, workflow=workflow, subject=subject, before=before, limit=limit)
+    async with state.database.begin(principal.organization_id) as session:
+        found = await executions.list_executions(session, principal, wanted)
+    last = found[-1].row if len(found) == limit else None
+    return ExecutionPage(
+        items=[_summary(one) for one in found],
+        next=None if last is None else f"{last.created_at.isoformat()}|{last.id}",
+    )
+
+
+@router.get("/executions/{execution_id}", **READ)
+async def read_execution(state: State, principal: CurrentPrincipal, execution_id: UUID) -> ExecutionDetailRead:
+    """Return one execution with its steps, times, effects and tasks."""
+    async with state.database.begin(principal.organization_id) as session:
+        found = await executions.find(session, principal, execution_id)
+    return _detail(found)
+
+
+@router.post(
+    "/executions/{execution_id}/cancel",
+    authentication="user",
+    permission=Permission.EXECUTION_OPERATE,
+    body_limit_bytes=0,
+    audit_class="change",
+)
+async def cancel_execution(state: State, principal: CurrentPrincipal, execution_id: UUID) -> dict[str, str]:
+    """Stop an execution; one that a worker holds ends before its next action."""
+    async with state.database.begin(principal.organization_id) as session:
+        status = await executions.cancel(session, principal, execution_id, now=state.clock.now())
+    return {"state": status.value}
+
+
+@router.post(
+    "/workflows/{key}/executions",
+    status_code=202,
+    authentication="user_or_api_key",
+    permission=Permission.EXECUTION_OPERATE,
+    body_limit_bytes=BODY_LIMIT_BYTES,
+    audit_class="change",
+)
+async def start_executions(
+    state: State,
+    principal: CurrentPrincipal,
+    key: str,
+    body: StartWrite,
+    idempotency_key: Annotated[str | None, Header(max_length=100)] = None,
+) -> StartedRead:
+    """Start one execution for each subject; repeating with the same `Idempotency-Key` starts nothing twice."""
+    _require_dealership(principal, body.dealership_id)
+    name = f"manual:{idempotency_key or uuid4()}"
+    async with state.database.begin(principal.organization_id) as session:
+        await require_dealerships(session, frozenset({body.dealership_id}))
+        if body.audience is None:
+            subjects = [Subject(one.subject, one.data) for one in body.subjects]
+        else:
+            by = body.audience.by or state.clock.now()
+            subjects = await audiences.vehicles_due_for_service(
+                session, body.dealership_id, by=by, limit=body.audience.limit
+            )
+        lane = "interactive" if len(subjects) == 1 and body.audience is None else "batch"
+        batch = Batch(name, "execution.requested", body.dealership_id, subjects, lane)
+        started = await start_batch(session, key, batch, now=state.clock.now())
+        await audit.append(
+            session, actor=principal, action="execution.started", subject=f"workflow/{key}",
+            details={"batch": name, "executions": len(started)},
+        )  # fmt: skip
+    return StartedRead(batch=name, execution_ids=list(started))
+
+
+@router.put(
+    "/audiences/service-due",
+    authentication="user_or_api_key",
+    permission=Permission.INGEST_WRITE,
+    body_limit_bytes=BODY_LIMIT_BYTES,
+    audit_class="none",
+)
+async def put_service_due(state: State, principal: CurrentPrincipal, body: ServiceDueList) -> dict[str, int]:
+    """Hand in vehicles with a service due: the audience of `service_reminder`."""
+    _require_dealership(principal, body.dealership_id)
+    rows = [ServiceDue(**row.model_dump()) for row in body.rows]
+    async with state.database.begin(principal.organization_id) as session:
+        await require_dealerships(session, frozenset({body.dealership_id}))
+        count = await audiences.put_service_due(session, body.dealership_id, rows, now=state.clock.now())
+    return {"rows": count}
+
+
+def _require_dealership(principal: Principal, dealership_id: UUID) -> None:
+    if not principal.may_see(dealership_id):
+        raise NotFound("there is no such dealership")
+
+
+def _summary(found: ExecutionSummary) -> ExecutionRead:
+    return ExecutionRead(**_fields(found))
+
+
+def _fields(found: ExecutionSummary) -> dict[str, Any]:
+    row = found.row
+    return {
+        "id": row.id,
+        "workflow": found.workflow_key,
+        "version": found.version_number,
+        "dealership_id": row.dealership_id,
+        "subject": row.subject,
+        "job": row.job,
+        "lane": row.lane,
+        "state": row.state,
+        "run_id": row.run_id,
+        "received_at": row.received_at,
+        "first_step_started_at": found.first_step_started_at,
+        "draft_finished_at": found.draft_finished_at,
+        "finished_at": row.finished_at,
+        "cost_nusd": found.cost_nusd,
+        "error": row.error,
+    }
+
+
+def _detail(found: ExecutionDetail) -> ExecutionDetailRead:
+    return ExecutionDetailRead(
+        **_fields(found.summary),
+        event=found.summary.row.event,
+        variables=found.summary.row.variables,
+        steps=[StepRead.model_validate(one) for one in found.steps],
+        approval_ids=[one.id for one in found.approvals],
+        effects=[EffectRead.model_validate(one) for one in found.effects],
+        tasks=[TaskRead.model_validate(one) for one in found.tasks],
+    )

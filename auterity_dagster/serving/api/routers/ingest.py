@@ -1,0 +1,139 @@
+"""Leads and stock posted with a key: the same way as a webhook's, without its signature."""
+
+import hashlib
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Header, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from auterity_dagster.automatrix.adf_text import BYTE_LIMIT
+from auterity_dagster.automatrix.inbound import InboundKind
+from auterity_dagster.automatrix.inventory_row import read_rows
+from auterity_dagster.errors import NotFound
+from auterity_dagster.identity.permission import Permission
+from auterity_dagster.identity.principal import Principal
+from auterity_dagster.serving.api.routers.hooks import DeliveryRead
+from auterity_dagster.serving.api.state import ApiState, State
+from auterity_dagster.serving.authentication import CurrentPrincipal
+from auterity_dagster.serving.declared_router import DeclaredRouter
+from auterity_dagster.serving.delivery import or_unavailable, take
+from auterity_dagster.storage.repositories import audit, inventory, organizations
+from auterity_dagster.storage.repositories.inbound_events import Delivery
+
+router = DeclaredRouter(tags=["ingest"])
+FEED_LIMIT_BYTES = 8 * 1024 * 1024
+IdempotencyKey = Annotated[str | None, Header(pattern=r"^[!-~]{1,200}$")]
+
+
+class InventoryWrite(BaseModel):
+    """A stock feed's rows; each is read by itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dealership_id: UUID
+    rows: Annotated[list[Any], Field(max_length=20_000)]
+
+
+class BadRow(BaseModel):
+    """A row that was not taken; `row` counts from 1."""
+
+    row: int
+    field: str
+    reason: str
+
+
+class InventoryTaken(BaseModel):
+    """How many vehicles were taken, and what is wrong with the rest."""
+
+    taken: int
+    bad_rows: list[BadRow]
+
+
+@router.post(
+    "/ingest/adf",
+    authentication="user_or_api_key",
+    permission=Permission.INGEST_WRITE,
+    body_limit_bytes=BYTE_LIMIT,
+    audit_class="none",
+    status_code=202,
+)
+async def ingest_adf(
+    dealership_id: UUID,
+    request: Request,
+    state: State,
+    principal: CurrentPrincipal,
+    idempotency_key: IdempotencyKey = None,
+) -> DeliveryRead:
+    """Take an ADF document for a dealership; the same body or key again answers with the first delivery."""
+    body = await request.body()
+    return await _take(state, principal, dealership_id, kind="adf", body=body, idempotency_key=idempotency_key)
+
+
+@router.post(
+    "/ingest/leads",
+    authentication="user_or_api_key",
+    permission=Permission.INGEST_WRITE,
+    body_limit_bytes=BYTE_LIMIT,
+    audit_class="none",
+    status_code=202,
+)
+async def ingest_lead(
+    dealership_id: UUID,
+    request: Request,
+    state: State,
+    principal: CurrentPrincipal,
+    idempotency_key: IdempotencyKey = None,
+) -> DeliveryRead:
+    """Take a JSON lead for a dealership; see `docs/webhooks.md` for its schema."""
+    body = await request.body()
+    return await _take(state, principal, dealership_id, kind="json", body=body, idempotency_key=idempotency_key)
+
+
+@router.post(
+    "/ingest/inventory",
+    authentication="user_or_api_key",
+    permission=Permission.INGEST_WRITE,
+    body_limit_bytes=FEED_LIMIT_BYTES,
+    audit_class="change",
+)
+async def ingest_inventory(write: InventoryWrite, state: State, principal: CurrentPrincipal) -> InventoryTaken:
+    """Insert or replace vehicles by stock number; bad rows are listed and the rest is taken."""
+    vehicles, errors = read_rows(write.rows)
+    async with or_unavailable(), state.database.begin(principal.organization_id) as session:
+        await _require_dealership(session, principal, write.dealership_id)
+        taken = await inventory.feed(session, vehicles, dealership_id=write.dealership_id, now=state.clock.now())
+        await audit.append(
+            session,
+            actor=principal,
+            action="inventory.fed",
+            subject=f"dealerships/{write.dealership_id}",
+            details={"taken": taken, "bad_rows": len(errors)},
+        )
+    bad_rows = [BadRow(row=error.row, field=error.field, reason=error.reason) for error in errors]
+    return InventoryTaken(taken=taken, bad_rows=bad_rows)
+
+
+async def _take(
+    state: ApiState,
+    principal: Principal,
+    dealership_id: UUID,
+    *,
+    kind: InboundKind,
+    body: bytes,
+    idempotency_key: str | None,
+) -> DeliveryRead:
+    async with or_unavailable(), state.database.begin(principal.organization_id) as session:
+        await _require_dealership(session, principal, dealership_id)
+    message_id = idempotency_key or hashlib.sha256(body).hexdigest()
+    delivery = Delivery(dealership_id, f"api:{dealership_id}", None, message_id, kind, body, state.clock.now())
+    event_id, judged = await take(
+        state.database, principal.organization_id, delivery, pepper=state.pepper, clock=state.clock
+    )
+    return DeliveryRead(inbound_event_id=event_id, state=judged)
+
+
+async def _require_dealership(session: Any, principal: Principal, dealership_id: UUID) -> None:
+    if not principal.may_see(dealership_id):
+        raise NotFound("there is no such dealership")
+    await organizations.get_dealership(session, dealership_id)

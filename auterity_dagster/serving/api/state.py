@@ -1,0 +1,41 @@
+"""What every request of the API can reach: built once in the app's lifespan, read from `request.state.api`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from redis.asyncio import Redis
+from starlette.requests import HTTPConnection
+
+from auterity_dagster.clock import Clock
+from auterity_dagster.identity.access_token import AccessTokens
+from auterity_dagster.serving.api.password_work import PasswordWork
+from auterity_dagster.serving.api.workflow_catalog import WorkflowCatalog
+from auterity_dagster.serving.authentication import Authentication
+from auterity_dagster.settings import ApiSettings
+from auterity_dagster.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ApiState:
+    """The connections, keys and settings of one API process."""
+
+    settings: ApiSettings
+    database: Database
+    redis: Redis
+    clock: Clock
+    pepper: bytes
+    access_tokens: AccessTokens
+    authentication: Authentication
+    passwords: PasswordWork
+    workflows: WorkflowCatalog
+
+
+async def api_state(connection: HTTPConnection) -> ApiState:
+    """Return the process's state."""
+    state: ApiState = connection.state.api
+    return state
+
+
+State = Annotated[ApiState, Depends(api_state)]
+"""The process's state, for a route's parameters."""

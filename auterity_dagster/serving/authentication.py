@@ -1,0 +1,152 @@
+"""Who calls: access tokens and API keys become principals; what they may do is read from PostgreSQL every 5 seconds.
+
+Both an ASGI request and a bare header string can be authenticated, so the gateway's raw path uses the same code.
+"""
+
+import hmac
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import Depends
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.requests import HTTPConnection
+
+from auterity_dagster.clock import Clock
+from auterity_dagster.errors import NotAuthenticated, Unavailable
+from auterity_dagster.identity.access_token import AccessTokens
+from auterity_dagster.identity.api_key import PresentedKey, invalid_key, read_key
+from auterity_dagster.identity.permission import Permission
+from auterity_dagster.identity.principal import Principal
+from auterity_dagster.storage.database import Database
+from auterity_dagster.storage.repositories import api_keys, users
+
+CACHE_TIME = timedelta(seconds=5)
+"""How long a revoked right may still work."""
+
+CACHE_SIZE = 10_000
+Seen = tuple[datetime, Principal, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """Turns credentials into principals; one a process, shared by its requests as `request.state.authentication`."""
+
+    database: Database
+    access_tokens: AccessTokens
+    pepper: bytes
+    clock: Clock
+    _users: dict[tuple[UUID, UUID], Seen] = field(default_factory=dict[tuple[UUID, UUID], Seen])
+    _keys: dict[bytes, Seen] = field(default_factory=dict[bytes, Seen])
+
+    async def user(self, token: str) -> Principal:
+        """Return the signed-in user of an access token. Raises `NotAuthenticated`, or `Unavailable`."""
+        claims = self.access_tokens.verify(token)
+        cached = self._fresh(self._users.get((claims.organization_id, claims.user_id)))
+        if cached is None:
+            cached = await self._load_user(claims.organization_id, claims.user_id)
+        principal, epoch = cached
+        if epoch != claims.epoch:
+            raise NotAuthenticated("the session has ended", code="session_ended")
+        return principal
+
+    async def api_key(self, key: str) -> Principal:
+        """Return the principal of an API key. Raises `NotAuthenticated`, or `Unavailable`.
+
+        A malformed key costs no query; a wrong one costs the same as one that does not exist.
+        """
+        presented = read_key(self.pepper, key)
+        cached = self._fresh(self._keys.get(presented.digest))
+        return cached[0] if cached is not None else await self._load_key(presented)
+
+    async def _load_user(self, organization_id: UUID, user_id: UUID) -> tuple[Principal, int]:
+        try:
+            async with self.database.begin(organization_id) as session:
+                user = await users.find_active(session, user_id)
+        except (DBAPIError, PoolTimeout) as error:
+            raise _unavailable() from error
+        if user is None:
+            raise NotAuthenticated("the session has ended", code="session_ended")
+        _remember(self._users, (organization_id, user_id), self._seen(user.principal, user.session_epoch))
+        return user.principal, user.session_epoch
+
+    async def _load_key(self, presented: PresentedKey) -> Principal:
+        try:
+            async with self.database.begin_without_organization() as session:
+                found = await api_keys.locate(session, public_id=presented.public_id)
+            stored = found.digest if found is not None else bytes(len(presented.digest))
+            if not hmac.compare_digest(stored, presented.digest) or found is None:
+                raise invalid_key()
+            async with self.database.begin(found.organization_id) as session:
+                principal = await api_keys.find_active(session, found.key_id)
+        except (DBAPIError, PoolTimeout) as error:
+            raise _unavailable() from error
+        if principal is None:
+            raise invalid_key()
+        _remember(self._keys, presented.digest, self._seen(principal, 0))
+        return principal
+
+    def _seen(self, principal: Principal, epoch: int) -> Seen:
+        return self.clock.now() + CACHE_TIME, principal, epoch
+
+    def _fresh(self, seen: Seen | None) -> tuple[Principal, int] | None:
+        if seen is None or seen[0] <= self.clock.now():
+            return None
+        return seen[1], seen[2]
+
+
+async def authenticate(
+    connection: HTTPConnection,
+    *,
+    kind: Literal["user", "api_key", "user_or_api_key"],
+    permission: Permission | Literal["public", "signed_in"],
+) -> Principal:
+    """Authenticate a request or WebSocket, demand the permission, and keep the principal in its state."""
+    authentication: Authentication = connection.state.authentication
+    credential = presented_credential(
+        connection.headers.get("authorization"), x_api_key=connection.headers.get("x-api-key")
+    )
+    is_key = credential.startswith("auty_")
+    if kind == "api_key" or (kind == "user_or_api_key" and is_key):
+        principal = await authentication.api_key(credential)
+    else:
+        principal = await authentication.user(credential)
+    if isinstance(permission, Permission):
+        principal.require(permission)
+    connection.state.principal = principal
+    return principal
+
+
+def presented_credential(authorization: str | None, *, x_api_key: str | None = None) -> str:
+    """Return the credential of `Authorization: Bearer …` or `x-api-key: …`. Raises `NotAuthenticated`."""
+    if authorization is not None:
+        scheme, _, credential = authorization.partition(" ")
+        if scheme.lower() == "bearer" and credential.strip():
+            return credential.strip()
+    elif x_api_key:
+        return x_api_key
+    raise NotAuthenticated("a credential is needed: Authorization: Bearer …")
+
+
+async def current_principal(connection: HTTPConnection) -> Principal:
+    """Return the principal whom the route's declaration let in."""
+    principal: Principal = connection.state.principal
+    return principal
+
+
+CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
+"""The user or key of a request, as its route declared it."""
+
+
+def _remember(cache: dict[Any, Seen], key: Hashable, seen: Seen) -> None:
+    cache.pop(key, None)
+    if len(cache) >= CACHE_SIZE:
+        del cache[next(iter(cache))]
+    cache[key] = seen
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("sign-in cannot be checked at the moment", retry_after_s=1)

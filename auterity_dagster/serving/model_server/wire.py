@@ -1,0 +1,76 @@
+"""The OpenAI wire of the model server: what a request may hold, and what answers and stream frames look like."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MODEL = r"^(base|adapter):[0-9a-f]{64}$"
+
+
+class WireMessage(BaseModel):
+    """One message; the roles that a chat template knows."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    role: Literal["system", "user", "assistant"]
+    content: str = Field(min_length=1, max_length=32_000)
+
+
+class StreamOptions(BaseModel):
+    """Whether the last frame of a stream carries the usage."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    include_usage: bool = False
+
+
+class ChatBody(BaseModel):
+    """A chat completion request; unknown fields of the wire are ignored, bounds are not."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: str = Field(pattern=MODEL)
+    messages: tuple[WireMessage, ...] = Field(min_length=1, max_length=64)
+    max_tokens: int | None = Field(default=None, ge=1, le=4096)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=4096)
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+
+    @property
+    def limit(self) -> int:
+        """How many tokens may be written."""
+        return self.max_completion_tokens or self.max_tokens or 256
+
+
+def completion(
+    *, request_id: str, created: int, model: str, text: str, finish_reason: str, usage: dict[str, int]
+) -> dict[str, object]:
+    """Return the JSON answer."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
+    return {
+        "id": request_id,
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": [choice],
+        "usage": usage,
+    }
+
+
+def frame(
+    *, request_id: str, created: int, model: str, delta: dict[str, str], finish_reason: str | None
+) -> dict[str, object]:
+    """Return one frame of a stream."""
+    return {
+        "id": request_id,
+        "object": "chat.completion.chunk",
+        "created": created,
+        "model": model,
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}],
+    }
+
+
+def error_body(message: str, *, code: str, kind: str = "invalid_request_error") -> dict[str, object]:
+    """Return the wire's error object."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}

@@ -1,0 +1,16 @@
+"""What every request of the gateway shares, built once in the lifespan."""
+
+from dataclasses import dataclass
+
+from auterity_dagster.relaycore.gateway import Gateway
+from auterity_dagster.serving.authentication import Authentication
+from auterity_dagster.serving.relaycore.catalog import RefreshingCatalog
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayState:
+    """The gateway, what it knows, and who may call it."""
+
+    gateway: Gateway
+    catalog: RefreshingCatalog
+    authentication: Authentication

@@ -1,0 +1,72 @@
+"""Rule-based verdicts for requests that ask which of two answers is better, in the JSON schema they ask for."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from auterity_dagster.facts import Facts, parse_facts, price_text
+
+_HEADING = re.compile(
+    r"^\W*(?:answer|reply|response|candidate|option|assistant)\s+([AB12])\b[^\n]{0,20}$", re.IGNORECASE | re.MULTILINE
+)
+_WINNER = ("winner", "preferred", "better", "choice", "verdict", "result")
+_AMOUNT = re.compile(r"\$\s?\d[\d,]*(?:\.\d{1,2})?")
+_PROMISE = re.compile(r"\b(guarantee|discount|approved|free of charge|% off|booked|confirmed)\b", re.IGNORECASE)
+
+
+def answer_for_schema(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """Return an object that the schema admits; a property that names the winner gets the verdict on the text."""
+    better = better_answer(text)
+    return cast(dict[str, Any], _instance(schema, name="", better=better))
+
+
+def better_answer(text: str) -> str:
+    """Return `A`, `B` or `tie` for the two answers that a text shows under headings such as `ANSWER A`."""
+    parts = _HEADING.split(text)
+    answers = {parts[index].upper(): parts[index + 1] for index in range(1, len(parts) - 1, 2)}
+    first, second = answers.get("A", answers.get("1")), answers.get("B", answers.get("2"))
+    if first is None or second is None:
+        return "tie"
+    facts = parse_facts(parts[0])
+    difference = _points(first, facts) - _points(second, facts)
+    return "tie" if difference == 0 else "A" if difference > 0 else "B"
+
+
+def _points(answer: str, facts: Facts) -> int:
+    """Count what a dealership wants of a reply: the facts, a next step, no invention, not too long."""
+    lowered = answer.lower()
+    allowed = {price_text(one.price_nusd) for one in facts.vehicles if one.price_nusd is not None}
+    named = any(one.stock_number.lower() in lowered or one.title.lower() in lowered for one in facts.vehicles)
+    points = 3 * named + 2 * sum(time.lower() in lowered for time in facts.times)
+    if facts.service is not None:
+        points += 2 * (facts.service.vehicle.lower() in lowered) + 2 * (facts.service.due.lower() in lowered)
+    if facts.is_nothing_fitting:
+        points += 3 * ("not in stock" in lowered or "nothing in stock" in lowered)
+    points -= 5 * bool({one.replace(" ", "") for one in _AMOUNT.findall(answer)} - allowed)
+    points -= 4 * bool(_PROMISE.search(answer))
+    points += 1 if answer.strip().endswith("?") or "?" in answer else 0
+    return points + (1 if 15 <= len(answer.strip()) <= 330 else -2)
+
+
+def _instance(schema: Mapping[str, Any], *, name: str, better: str) -> Any:
+    if "enum" in schema:
+        return _of_enum(schema["enum"], name=name, better=better)
+    kind = schema.get("type")
+    if kind == "object" or "properties" in schema:
+        properties: Mapping[str, Mapping[str, Any]] = schema.get("properties", {})
+        return {key: _instance(value, name=key, better=better) for key, value in properties.items()}
+    if kind == "array":
+        return []
+    if kind == "boolean":
+        return better != "B" if name in _WINNER else False
+    if kind in ("integer", "number"):
+        return max(int(schema.get("minimum", 0)), 0)
+    if name in _WINNER:
+        return better
+    return "Sandbox verdict by written rules: facts named, next step offered, nothing invented."
+
+
+def _of_enum(values: list[Any], *, name: str, better: str) -> Any:
+    wanted = {"A": {"A", "1"}, "B": {"B", "2"}, "tie": {"TIE", "EQUAL", "BOTH", "NEITHER"}}[better]
+    found = [value for value in values if str(value).upper().removeprefix("ANSWER_") in wanted]
+    return found[0] if found else values[-1] if name in _WINNER else values[0]
