@@ -1,0 +1,97 @@
+"""From a stage's name to its code, and from what went wrong to the exit code that the asset acts on."""
+
+import sys
+import traceback
+
+import torch
+
+from auterity_dagster.errors import AuterityError, Conflict, Invalid, NotFound
+from auterity_dagster.neuroweaver.stage import ExitCode, Stage, StageOutcome, StageSpec
+from auterity_dagster.storage.object_store import ObjectStore
+from auterity_dagster.training import bundle, dpo, generation, sft
+from auterity_dagster.training.adapter import NotLearned
+from auterity_dagster.training.base_model import store_base
+from auterity_dagster.training.checkpoint import StopRequest, TrainingStopped
+from auterity_dagster.training.progress import Progress
+from auterity_dagster.training.run import StageResult, StageRun
+from auterity_dagster.training.workdir import Workdir
+
+_INPUT_CODES = {"digest_mismatch", "unsafe_bundle", "base_mismatch"}
+
+
+def run_stage(spec: StageSpec) -> ExitCode:
+    """Run one stage in its folder; the outcome file is there before this returns, unless another process holds it."""
+    workdir = Workdir(spec.workdir)
+    stop = StopRequest()
+    stop.listen()
+    try:
+        with workdir.held(), Progress(workdir, stage=spec.stage) as progress:
+            (workdir.path / "outcome.json").unlink(missing_ok=True)
+            run = StageRun(spec=spec, workdir=workdir, store=ObjectStore(spec.store), progress=progress, stop=stop)
+            outcome = execute(run)
+            workdir.finish(outcome)
+            progress.ended(outcome.model_dump(mode="json"))
+    except Conflict as error:
+        sys.stderr.write(f"{error.message}\n")
+        return ExitCode.LOCKED
+    return outcome.code
+
+
+def execute(run: StageRun) -> StageOutcome:
+    """Run a stage's code and say how it ended; nothing that is foreseen escapes."""
+    try:
+        run.prepare()
+        result = _STAGES[run.spec.stage](run)
+    except TrainingStopped as stopped:
+        return _failed(run, ExitCode.STOPPED, str(stopped))
+    except NotLearned as error:
+        return _failed(run, ExitCode.NOT_LEARNED, str(error))
+    except UserWarning as warning:
+        return _failed(run, ExitCode.NOT_LEARNED, f"gradients would be wrong: {warning}")
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        return _failed(run, ExitCode.OUT_OF_MEMORY, f"out of memory: {error}")
+    except NotFound as error:
+        return _failed(run, ExitCode.INPUT_CHANGED, error.message)
+    except Invalid as error:
+        code = ExitCode.INPUT_CHANGED if error.code in _INPUT_CODES else ExitCode.DATA_INVALID
+        return _failed(run, code, error.message)
+    except AuterityError as error:
+        return _failed(run, ExitCode.DATA_INVALID, error.message)
+    except OSError as error:
+        traceback.print_exc()
+        return _failed(run, ExitCode.STORE_FAILED, f"disk or store: {error}")
+    return StageOutcome(
+        code=ExitCode.VERIFIED,
+        reason=result.reason,
+        digest=result.digest,
+        metrics=result.metrics,
+        facts=result.facts,
+        resumed_from_step=result.resumed_from_step,
+        elapsed_s=run.workdir.elapsed_s,
+    )
+
+
+def _failed(run: StageRun, code: ExitCode, reason: str) -> StageOutcome:
+    return StageOutcome(code=code, reason=reason, elapsed_s=run.workdir.elapsed_s)
+
+
+def _store_base(run: StageRun) -> StageResult:
+    recipe = run.spec.recipe
+    run.progress.phase(f"reading {recipe.base.source}")
+    digest, is_reused = store_base(recipe, run.store)
+    return StageResult(
+        digest=digest,
+        reason="the conversion of an earlier run is reused" if is_reused else "converted to safetensors",
+        metrics={},
+        facts={"quantised_origin": recipe.base.quantised_origin or "none", "licence": recipe.base.licence},
+    )
+
+
+_STAGES = {
+    Stage.BASE: _store_base,
+    Stage.SFT: sft.train,
+    Stage.SAMPLE: generation.answer,
+    Stage.DPO: dpo.train,
+    Stage.BUNDLE: bundle.bundle,
+    Stage.GENERATE: generation.answer,
+}

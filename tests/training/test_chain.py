@@ -1,0 +1,66 @@
+import json
+
+from safetensors.torch import load_file
+
+from auterity_dagster.neuroweaver.jsonl import read_lines
+from auterity_dagster.neuroweaver.stage import AnswerLine, Stage
+
+
+def test_the_chain_learns(chain) -> None:
+    assert chain.sft.metrics["held_out_loss_after"] < 0.95 * chain.sft.metrics["held_out_loss_before"]
+    assert chain.sft.metrics["last_loss"] < chain.sft.metrics["first_loss"]
+    assert abs(chain.dpo.metrics["first_margin"]) <= 1e-4
+    assert chain.dpo.metrics["last_margin"] > 0
+
+
+def test_preferences_start_from_the_sft_adapter(chain) -> None:
+    started_at = chain.dpo.metrics["start_log_probability"]
+
+    assert abs(started_at - chain.sft.metrics["reference_log_probability"]) <= 1e-3
+
+
+def test_preferences_on_another_start_are_refused(chain) -> None:
+    outcome = chain.bench.run(
+        Stage.DPO,
+        expected={"reference_log_probability": -chain.sft.metrics["held_out_loss_before"]},
+        workdir=chain.bench.folder / "other",
+    )
+
+    assert outcome.code == 65
+    assert "the SFT adapter had" in outcome.reason
+
+
+def test_the_bundle_holds_safetensors_json_and_the_template_only(chain) -> None:
+    files = chain.bench.store.manifest(chain.bundle.digest).files
+
+    assert {name.rsplit(".", 1)[1] for name in files} == {"safetensors", "json", "jinja"}
+    assert "adapter_model.safetensors" in files
+    assert "chat_template.jinja" in files
+
+
+def test_the_bundle_names_its_base_by_digest_and_no_path(chain) -> None:
+    folder = chain.bench.store.checkout(chain.bundle.digest)
+    configuration = json.loads((folder / "adapter_config.json").read_text())
+
+    assert configuration["base_model_name_or_path"] == chain.bench.inputs["base"]
+    assert str(chain.bench.folder) not in "".join(path.read_text() for path in folder.glob("*.json"))
+
+
+def test_the_frozen_reference_stays_behind(chain) -> None:
+    weights = load_file(chain.bench.store.checkout(chain.dpo.digest) / "adapter_model.safetensors")
+
+    assert weights
+    assert not [name for name in weights if "ref" in name]
+
+
+def test_every_prompt_is_answered_by_the_bundle(chain) -> None:
+    answers = read_lines(chain.bench.store.read_verified(chain.answers.digest), AnswerLine)
+
+    assert [answer.id for answer in answers] == [f"p{number}" for number in range(6)]
+    assert all(1 <= answer.completion_tokens <= 16 for answer in answers)
+
+
+def test_equal_inputs_give_the_same_adapter(chain, tmp_path) -> None:
+    again = chain.bench.run(Stage.SFT, workdir=tmp_path / "again")
+
+    assert again.digest == chain.sft.digest
