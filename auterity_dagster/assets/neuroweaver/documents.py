@@ -1,0 +1,118 @@
+"""What NeuroWeaver's assets hand to each other: digests in the object store and the figures the next one needs."""
+
+from collections.abc import Mapping
+from functools import cache
+
+import dagster as dg
+from pydantic import BaseModel, ConfigDict
+
+from auterity_dagster.neuroweaver.evaluation import EvaluationReport
+from auterity_dagster.neuroweaver.example import Family, Message
+from auterity_dagster.neuroweaver.preferences import PairSummary
+from auterity_dagster.neuroweaver.preparation.prepare import DatasetCard
+from auterity_dagster.neuroweaver.verdict import Grade, Verdict
+
+
+class Document(BaseModel):
+    """Base of all: strict and unchangeable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@cache
+def handed(document: type[Document]) -> dg.DagsterType:
+    """Return Dagster's type for a document, the same one wherever it is made and used."""
+    found = dg.PythonObjectDagsterType(document, name=document.__name__)
+    dg.make_python_type_usable_as_dagster_type(document, found)
+    return found
+
+
+class StoredRows(Document):
+    """Rows before preparation."""
+
+    rows: str
+    count: int
+    is_synthetic: bool
+
+
+class Suites(Document):
+    """Held-out items, and questions that try to get planted secrets out."""
+
+    items: str
+    suite_digest: str
+    canaries: str
+    count: int
+
+
+class Dataset(Document):
+    """Prepared rows of the recipe's families by split."""
+
+    card: DatasetCard
+    train: str
+    validation: str
+    train_rows: int
+    contaminated: int
+
+
+class StageArtefact(Document):
+    """What a stage of training made."""
+
+    digest: str
+    stage_key: str
+    mlflow_run_id: str | None
+    metrics: Mapping[str, float]
+    facts: Mapping[str, str]
+    is_reused: bool
+
+
+class CandidateAnswers(Document):
+    """Answers of the policy and of others to the same prompts."""
+
+    answers: str
+    prompts: int
+
+
+class CandidateLine(Document):
+    """Several answers to one prompt."""
+
+    family: Family
+    prompt: tuple[Message, ...]
+    answers: tuple[str, ...]
+
+
+class Pairs(Document):
+    """Judged pairs: all of them, and those that DPO learns from."""
+
+    all_pairs: str
+    usable_pairs: str
+    summary: PairSummary
+    grade: Grade
+    judge: str
+    is_enough: bool
+
+
+class Evaluated(Document):
+    """The report that the gate reads, and where every answer is."""
+
+    report: EvaluationReport
+    sft_report: EvaluationReport
+    results: Mapping[str, str]
+    cost_nusd: float
+    champion_cost_nusd: float
+    mlflow_run_id: str | None
+
+
+class Judged(Document):
+    """The verdict and the digest under which it is stored."""
+
+    verdict: Verdict
+    verdict_digest: str
+
+
+class Registered(Document):
+    """A version in the registry."""
+
+    name: str
+    version: str
+    artefact_digest: str
+    verdict_digest: str
