@@ -1,0 +1,81 @@
+"""Pure checkers: a history and samples in, a verdict out. They know nothing of how the figures came about.
+
+Use them with whatever drives the ledger: sample with `ledger_samples.LEDGER_SAMPLE`, read the provider's bill, judge.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`reasons` is empty when the promise held; `numbers` go into the report either way."""
+
+    promise: str
+    reasons: tuple[str, ...]
+    numbers: Mapping[str, int]
+
+    @property
+    def is_held(self) -> bool:
+        return not self.reasons
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSample:
+    """One consistent look: the most any hard window is over its cap, overage booked, and the sum of all entries."""
+
+    max_over_nusd: int
+    overage_nusd: int
+    entries_sum_nusd: int
+    held_nusd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one call: `admitted`, `refused`, or `failed` when nobody could say."""
+
+    call: str
+    phase: str
+
+
+def budgets_are_exact(samples: Sequence[LedgerSample]) -> Verdict:
+    """P-1: at no sample is a hard budget exceeded by a single nano-dollar, and the entries always sum to zero."""
+    over = max((sample.max_over_nusd for sample in samples), default=0)
+    overage = max((sample.overage_nusd for sample in samples), default=0)
+    sums = {sample.entries_sum_nusd for sample in samples} - {0}
+    reasons: list[str] = []
+    if not samples:
+        reasons.append("nothing was sampled")
+    if over > 0:
+        reasons.append(f"a budget was exceeded by {over} nano-dollars")
+    if overage:
+        reasons.append(f"{overage} nano-dollars of overage were booked")
+    if sums:
+        reasons.append(f"the entries summed to {sorted(sums)}")
+    return Verdict("P-1", tuple(reasons), {"samples": len(samples), "max_over_nusd": over})
+
+
+def both_were_tried(outcomes: Iterable[Outcome], *, at_least: int) -> Verdict:
+    """A run proves something only if many calls were admitted and many refused."""
+    phases = [outcome.phase for outcome in outcomes]
+    numbers = {phase: phases.count(phase) for phase in ("admitted", "refused", "failed")}
+    reasons = [f"only {numbers[phase]} calls {phase}" for phase in ("admitted", "refused") if numbers[phase] < at_least]
+    return Verdict("P-1", tuple(reasons), numbers)
+
+
+def ledger_covers_bill(*, bill_nusd: int, spend_nusd: int, suspense_nusd: int, is_settled: bool) -> Verdict:
+    """P-2: the ledger is never below the provider's bill; it is equal once nothing stands on the suspense account."""
+    booked = spend_nusd + suspense_nusd
+    numbers = {"bill_nusd": bill_nusd, "spend_nusd": spend_nusd, "suspense_nusd": suspense_nusd}
+    reasons: list[str] = []
+    if booked < bill_nusd:
+        reasons.append(f"the provider billed {bill_nusd - booked} nano-dollars that are not booked")
+    if is_settled and spend_nusd != bill_nusd:
+        reasons.append(f"settled {spend_nusd}, billed {bill_nusd}")
+    return Verdict("P-2", tuple(reasons), numbers)
+
+
+def no_phantom_holds(last: LedgerSample) -> Verdict:
+    """P-3: after the holds of dead processes have expired, nothing is held any more."""
+    reasons = (f"{last.held_nusd} nano-dollars are still held",) if last.held_nusd else ()
+    return Verdict("P-3", reasons, {"held_nusd": last.held_nusd})
