@@ -18,11 +18,13 @@ Availability = Literal["available", "on hold", "sold"]
 _CONDITIONS: tuple[Condition, ...] = ("new", "used")
 _AVAILABILITIES: tuple[Availability, ...] = ("available", "on hold", "sold")
 _NOTHING_FITS = "nothing in stock fits this request"
+# Said outright: a small model asked for a price that is merely absent makes one up.
+_NO_PRICE = "price not listed"
 _STOCK_NUMBER = re.compile(r"[^\s:,]{1,32}")
 _VEHICLE = re.compile(
     rf"stock (?P<stock_number>{_STOCK_NUMBER.pattern}): (?P<title>[^,]+)"
     rf"(?:, (?P<condition>{'|'.join(_CONDITIONS)}))?, (?P<availability>{'|'.join(_AVAILABILITIES)})"
-    r"(?:, total price \$(?P<price>\d[\d,]*(?:\.\d+)?))?"
+    rf"(?:, total price \$(?P<price>\d[\d,]*(?:\.\d+)?)|, {_NO_PRICE})?"
 )
 
 
@@ -43,8 +45,7 @@ class VehicleFact:
         if self.condition is not None:
             parts.append(self.condition)
         parts.append(self.availability)
-        if self.price_nusd is not None:
-            parts.append(f"total price {price_text(self.price_nusd)}")
+        parts.append(_NO_PRICE if self.price_nusd is None else f"total price {price_text(self.price_nusd)}")
         return ", ".join(parts)
 
 

@@ -1,5 +1,7 @@
 """The FACTS block: what is written is read back, and nothing a stranger typed becomes a fact."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +54,19 @@ services = st.builds(Facts, service=st.builds(ServiceFact, vehicle=titles, due=t
 
 def test_a_vehicle_is_one_line_with_its_total_price() -> None:
     assert CRV.line == "stock H26110: 2026 Honda CR-V EX, new, available, total price $36,310"
+
+
+def test_a_vehicle_without_a_price_says_so() -> None:
+    unpriced = replace(CRV, price_nusd=None)
+
+    assert unpriced.line == "stock H26110: 2026 Honda CR-V EX, new, available, price not listed"
+    assert parse_facts(f"- {unpriced.line}").vehicles == (unpriced,)
+
+
+def test_a_line_that_is_silent_about_the_price_is_read_as_one_without_it() -> None:
+    silent = "- stock H26110: 2026 Honda CR-V EX, new, available"
+
+    assert parse_facts(silent).vehicles == (replace(CRV, price_nusd=None),)
 
 
 def test_a_sales_prompt_without_a_vehicle_says_that_nothing_fits() -> None:

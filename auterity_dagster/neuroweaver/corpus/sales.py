@@ -131,7 +131,10 @@ _LEAD_STATEMENTS: Mapping[str, tuple[str, ...]] = {
     ),
     "trade": ("is here. We value your trade-in on site.", "is here. We look at your trade-in when you visit."),
     "on hold": ("is on hold right now.", "is on hold for another customer."),
-    "unpriced": ("is available. A manager will tell you the price.", "is here. A manager will tell you the price."),
+    "unpriced": (
+        "is available, its price is not listed. A manager will tell you the price.",
+        "is here, its price is not listed. A manager will tell you the price.",
+    ),
     "nothing": (
         "nothing in stock fits your request right now.",
         "nothing in stock fits your request today.",
