@@ -26,9 +26,13 @@ class Attempt:
     started_s: float = field(default_factory=time.monotonic)
     first_token_ms: int | None = None
     provider_request_id: str | None = None
-    dropped: tuple[str, ...] = ()
     usage: Usage | None = None
     _is_usage_broken: bool = False
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Fields of the request that the deployment's wire lacks, and that were left out."""
+        return self.request.droppable if self.step.deployment.wire != self.request.wire else ()
 
     @property
     def latency_ms(self) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
+from auterity_dagster.relaycore.chat import Kind, WireName
 from auterity_dagster.relaycore.pricing import Price
 from auterity_dagster.relaycore.quality import Quality
 
@@ -23,6 +24,9 @@ class Capabilities:
     tools: bool = False
     json_schema: bool = False
     streaming: bool = True
+    image_tokens: int = 0
+    """The most tokens that one image may count there; 0: it takes no images."""
+    kind: Kind = "chat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,11 @@ class Deployment:
     weight_percent: int = 100
     is_drained: bool = True
     """Whether a stream is read to its end after its caller left; else closing the connection stops the bill."""
+
+    @property
+    def wire(self) -> WireName:
+        """The language in which it is called."""
+        return "anthropic" if self.provider == "anthropic" else "openai"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
 from auterity_dagster.money import NanoUsd
@@ -11,6 +12,12 @@ MESSAGE_OVERHEAD_TOKENS = 8
 REQUEST_OVERHEAD_TOKENS = 32
 TOOLS_OVERHEAD_TOKENS = 1024
 """What providers put before a prompt with tools; the largest published system prompt for tools is below this."""
+
+
+WireName = Literal["openai", "anthropic"]
+"""The two languages that providers speak. A caller's body is in one of them by the time routing sees it."""
+
+Kind = Literal["chat", "embedding"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +32,13 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What routing may look at. `prompt_tokens_bound` is never below what any provider counts for the prompt.
+    """What routing may look at. `prompt_tokens_bound` is never below what any provider counts for the prompt's text.
 
-    `max_tokens` is None where the caller named none. `quality_min`, `max_cost_nusd` and `timeout_s` tighten the policy.
-    `subject` is hashed before it gets here: a canary's share sticks to it.
+    An image counts beside it, at most `Capabilities.image_tokens` of the deployment. `untranslatable` names the fields
+    that only a deployment on the request's own wire can honour; `droppable` those that the other wire lacks too, but
+    that do not change what an answer means: a header names them. `max_tokens` is None where the caller named none.
+    `quality_min`, `max_cost_nusd` and `timeout_s` tighten the policy. `subject` is hashed before it gets here: a
+    canary's share sticks to it.
     """
 
     id: UUID
@@ -39,23 +49,37 @@ class ChatRequest:
     prompt_tokens_estimate: int
     max_tokens: int | None
     is_stream: bool
+    wire: WireName = "openai"
+    kind: Kind = "chat"
     has_tools: bool = False
-    has_images: bool = False
+    images: int = 0
     needs_json: bool = False
+    untranslatable: tuple[str, ...] = ()
+    droppable: tuple[str, ...] = ()
     quality_min: float | None = None
     max_cost_nusd: NanoUsd | None = None
     timeout_s: float | None = None
     subject: str | None = None
 
+    @property
+    def has_images(self) -> bool:
+        """True if the prompt shows an image."""
+        return self.images > 0
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderCall:
-    """One attempt: the caller's body on the OpenAI wire, to be sent with this model and at most so many tokens."""
+    """One attempt: a body on the caller's `wire`, to be sent with this model and at most so many tokens.
+
+    The provider's client translates where it speaks the other wire; what it gives back is on the caller's again.
+    """
 
     request_id: UUID
     deployment_id: str
     model: str
     max_tokens: int
+    wire: WireName
+    kind: Kind
     body: Mapping[str, object]
     connect_timeout_s: float
 
@@ -69,25 +93,25 @@ class UsageReport:
 
 @dataclass(frozen=True, slots=True)
 class ProviderAnswer:
-    """A whole answer: JSON text on the OpenAI wire. `report` is None where the provider reported no usage at all."""
+    """A whole answer: JSON text on the caller's wire. `report` is None where the provider reported no usage at all."""
 
     body: bytes
     report: UsageReport | None
     has_content: bool
     provider_request_id: str | None
-    dropped: tuple[str, ...] = ()
-    """Fields of the request that this provider's wire has no counterpart for."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamFrame:
-    """One event of an answer on the OpenAI wire: `data` is the JSON text of its `data:` line.
+    """One event of an answer on the caller's wire: `data` is the JSON text of its `data:` line.
 
-    `has_content` says that it carries what the model said (text, a tool call, a refusal), `is_end` that it carries the
-    finish reason. `is_usage_only` marks the frame that a caller sees only if it asked for the usage.
+    `event` is the name that the Anthropic wire writes before it; empty on the OpenAI wire. `has_content` says that it
+    carries what the model said (text, thinking, a tool call, a refusal), `is_end` that it carries the finish reason.
+    `is_usage_only` marks the frame that a caller sees only if it asked for the usage.
     """
 
     data: bytes
+    event: str = ""
     has_content: bool = False
     is_end: bool = False
     report: UsageReport | None = None

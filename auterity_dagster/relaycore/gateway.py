@@ -67,7 +67,7 @@ class _Run:
 
 
 class Gateway:
-    """Answers chat requests. `tasks` outlives every request: streams are read in it, also after their caller left."""
+    """Answers requests of every wire. `tasks` outlives them: streams are read in it, also after their caller left."""
 
     def __init__(
         self, *, catalog: Catalog, ledger: Ledger, providers: Providers, log: RequestLog, tasks: asyncio.TaskGroup
@@ -161,7 +161,6 @@ class Gateway:
             async with asyncio.timeout(run.remaining_s):
                 answer = await self._client(attempt).complete(_provider_call(run, attempt))
             attempt.note(answer.report, answer.provider_request_id)
-            attempt.dropped = answer.dropped
             failure = None if answer.has_content else _failure(attempt, "the answer is empty", "malformed")
         except ProviderFailed as error:
             failure = error
@@ -263,6 +262,8 @@ def _provider_call(run: _Run, attempt: Attempt) -> ProviderCall:
         deployment_id=attempt.step.deployment.id,
         model=attempt.step.deployment.model,
         max_tokens=attempt.step.max_tokens,
+        wire=run.request.wire,
+        kind=run.request.kind,
         body=run.body,
         connect_timeout_s=run.policy.defaults.deadlines.connect_s,
     )

@@ -153,14 +153,17 @@ def _barred(
 ) -> str | None:
     """Why this deployment may not answer this request at all, or None."""
     can = deployment.capabilities
-    prompt_and_answer = request.prompt_tokens_estimate + (request.max_tokens or 1)
+    prompt_and_answer = request.prompt_tokens_estimate + request.images * can.image_tokens + (request.max_tokens or 1)
+    speaks_otherwise = deployment.wire != request.wire and bool(request.untranslatable)
     checks = (
         (deployment.id in snapshot.unavailable, snapshot.unavailable.get(deployment.id, "")),
         (not decision.admits(deployment), "filter: a rule's filter does not admit it"),
         (not is_explicit and not _has_share(deployment, request), "canary: outside its share"),
         (bool(deployment.tasks) and request.task not in deployment.tasks, "task: specialised for other tasks"),
+        (request.kind != can.kind, f"capability: no {request.kind}"),
+        (speaks_otherwise, f"wire: {request.untranslatable[0] if speaks_otherwise else ''} cannot be said on its wire"),
         (request.has_tools and not can.tools, "capability: no tools"),
-        (request.has_images, "capability: no images"),
+        (request.has_images and not can.image_tokens, "capability: no images"),
         (request.needs_json and not can.json_schema, "capability: no JSON schema"),
         (request.is_stream and not can.streaming, "capability: no streaming"),
         (prompt_and_answer > can.context_tokens, f"capability: context of {can.context_tokens} tokens"),
@@ -189,13 +192,17 @@ def _candidate(
 ) -> _Candidate:
     wanted = request.max_tokens or policy.defaults.max_output_tokens
     granted = min(wanted, decision.max_output_tokens or wanted, deployment.capabilities.output_tokens)
-    expected = Usage(request.prompt_tokens_estimate, -(-granted // EXPECTED_OUTPUT_SHARE))
+    if request.kind == "embedding":
+        granted = 0
+    image_tokens = request.images * deployment.capabilities.image_tokens
+    prompt_bound = request.prompt_tokens_bound + image_tokens
+    expected = Usage(request.prompt_tokens_estimate + image_tokens, -(-granted // EXPECTED_OUTPUT_SHARE))
     step = Step(
         deployment=deployment,
         price=price,
         max_tokens=granted,
-        hold_nusd=bound(request.prompt_tokens_bound, granted, price),
-        prompt_nusd=bound(request.prompt_tokens_bound, 0, price),
+        hold_nusd=bound(prompt_bound, granted, price),
+        prompt_nusd=bound(prompt_bound, 0, price),
         is_degraded=False,
     )
     return _Candidate(step, position, cost(expected, price), considered.quality_mean, considered.quality_lower_bound)
@@ -285,6 +292,14 @@ def _nothing_left(considered: list[Considered], request: ChatRequest) -> Excepti
         )
     if kinds == {"price"}:
         return PriceUnknown("No price is in force for any deployment that may answer.", removed=reasons)
+    if "wire" in kinds and kinds <= {"wire", "capability", "task"}:
+        field = request.untranslatable[0]
+        return Invalid(
+            f"{field} cannot be said on the wire of any deployment that may answer.",
+            code="unsupported_parameter",
+            field=field,
+            removed=reasons,
+        )
     if kinds == {"capability"} and request.has_images:
         return Invalid("No deployment takes images.", code="unsupported_parameter", field="messages")
     return NoCandidate("No deployment may answer this request; details.removed says why.", removed=reasons)

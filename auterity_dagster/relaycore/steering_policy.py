@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from auterity_dagster.errors import Invalid
 from auterity_dagster.money import NanoUsd, nano_usd
 from auterity_dagster.relaycore.catalog import Capabilities, Deployment, provider_digest
+from auterity_dagster.relaycore.chat import Kind
 from auterity_dagster.relaycore.circuit import BreakerLimits
 from auterity_dagster.relaycore.steering_condition import ALWAYS, Condition, Fact, check_facts, parse_condition
 
@@ -83,10 +84,12 @@ class WrittenCapabilities(_Written):
     """What the deployment can take and give; what is not written it cannot."""
 
     context_tokens: int = Field(ge=1)
-    output_tokens: int = Field(ge=1)
+    output_tokens: int = Field(ge=0)
     tools: StrictBool = False
     json_schema: StrictBool = False
     streaming: StrictBool = False
+    image_tokens: int = Field(default=0, ge=0)
+    kind: Kind = "chat"
 
 
 class WrittenDeployment(_Written):

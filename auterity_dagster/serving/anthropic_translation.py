@@ -11,10 +11,6 @@ from auterity_dagster.errors import Invalid
 from auterity_dagster.relaycore.chat import UsageReport
 from auterity_dagster.relaycore.pricing import Usage
 
-_TRANSLATED = frozenset(
-    {"messages", "model", "max_tokens", "max_completion_tokens", "stream", "stream_options", "stop", "user", "tools"}
-    | {"tool_choice", "response_format", "n"}
-)
 _FINISH = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
@@ -23,11 +19,10 @@ _FINISH = {
 }
 
 
-def messages_request(body: Mapping[str, Any], *, model: str, max_tokens: int) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the SDK's arguments, and the fields that have no counterpart. Raises `Invalid` for unreadable messages."""
+def messages_request(body: Mapping[str, Any], *, model: str, max_tokens: int) -> dict[str, Any]:
+    """Return the SDK's arguments. What has no counterpart was named, or kept off this wire, when the body was read."""
     system, messages = _messages(body["messages"])
     request: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "messages": messages}
-    dropped = [name for name in body if name not in _TRANSLATED]
     if system:
         request["system"] = system
     if stop := body.get("stop"):
@@ -40,9 +35,7 @@ def messages_request(body: Mapping[str, Any], *, model: str, max_tokens: int) ->
     wanted = body.get("response_format") or {}
     if wanted.get("type") == "json_schema":
         request["output_config"] = {"format": {"type": "json_schema", "schema": wanted["json_schema"]["schema"]}}
-    elif wanted.get("type") == "json_object":
-        dropped.append("response_format")
-    return request, tuple(dropped)
+    return request
 
 
 def answer_of(message: Message) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class AnthropicWireClient:
         await self._client.close()
 
     async def complete(self, call: ProviderCall) -> ProviderAnswer:
-        request, dropped = _request(call)
+        request = _request(call)
         try:
             message: Message = await self._client.messages.create(**request, timeout=_timeout(call))
         except anthropic.AnthropicError as error:
@@ -43,11 +43,10 @@ class AnthropicWireClient:
             report=usage_of(message.usage),
             has_content=bool(message.content),
             provider_request_id=message._request_id or message.id,
-            dropped=dropped,
         )
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[StreamFrame]:
-        request, _ = _request(call)
+        request = _request(call)
         translation = StreamTranslation(call.model)
         try:
             source = await self._client.messages.create(**request, stream=True, timeout=_timeout(call))
@@ -66,7 +65,7 @@ class AnthropicWireClient:
             raise malformed(call, "the stream ended without message_stop")
 
 
-def _request(call: ProviderCall) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _request(call: ProviderCall) -> dict[str, Any]:
     try:
         return messages_request(call.body, model=call.model, max_tokens=call.max_tokens)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -137,11 +137,11 @@ def test_tools_and_their_results_are_translated() -> None:
         "seed": 7,
     }
 
-    request, dropped = messages_request(body, model="claude", max_tokens=50)
+    request = messages_request(body, model="claude", max_tokens=50)
 
     assert request["system"] == "Be exact."
     assert [one["role"] for one in request["messages"]] == ["user", "assistant", "user"]
     assert request["messages"][1]["content"][0]["input"] == {"stock": "H1"}
     assert [block["type"] for block in request["messages"][2]["content"]] == ["tool_result", "text"]
     assert request["tools"] == [{"name": "find", "input_schema": {"type": "object"}}]
-    assert (request["tool_choice"], request["stop_sequences"], dropped) == ({"type": "any"}, ["END"], ("seed",))
+    assert (request["tool_choice"], request["stop_sequences"]) == ({"type": "any"}, ["END"])

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -21,10 +21,13 @@ from auterity_dagster.serving.declared_router import Declaration, verify_declare
 from auterity_dagster.serving.http_errors import install_error_handlers
 from auterity_dagster.serving.relaycore import routes
 from auterity_dagster.serving.relaycore.catalog import RefreshingCatalog
-from auterity_dagster.serving.relaycore.completions import BODY_LIMIT_BYTES, ChatCompletions
+from auterity_dagster.serving.relaycore.chat_wire import ChatWire
+from auterity_dagster.serving.relaycore.endpoint import Endpoint
+from auterity_dagster.serving.relaycore.gateway_request import BODY_LIMIT_BYTES
 from auterity_dagster.serving.relaycore.providers import ConfiguredProviders
 from auterity_dagster.serving.relaycore.request_log import RequestWriter
 from auterity_dagster.serving.relaycore.state import GatewayState
+from auterity_dagster.serving.relaycore.wire import Wire
 from auterity_dagster.settings import GatewaySettings
 from auterity_dagster.storage.database import Database
 from auterity_dagster.storage.repositories.application_role import require_bound_role
@@ -32,6 +35,7 @@ from auterity_dagster.storage.repositories.ledger import open_ledger
 
 OpenLedger = Callable[[str], AbstractAsyncContextManager[Ledger]]
 DRAIN_S = 30.0
+WIRES: Mapping[str, Wire] = {"/v1/chat/completions": ChatWire()}
 GC_THRESHOLDS = (50_000, 50, 50)
 """Requests make much short-lived garbage: Python's default of 700 objects costs a quarter of the CPU here."""
 
@@ -65,9 +69,8 @@ def build_app(settings: GatewaySettings, *, opened: OpenLedger = open_ledger) ->
     install_error_handlers(app)
     app.include_router(routes.router)
     declaration = Declaration("api_key", Permission.GATEWAY_CALL, BODY_LIMIT_BYTES, "none")
-    app.router.routes.append(
-        DeclaredAsgiRoute("/v1/chat/completions", ChatCompletions(), methods=["POST"], declaration=declaration)
-    )
+    for path, wire in WIRES.items():
+        app.router.routes.append(DeclaredAsgiRoute(path, Endpoint(wire), methods=["POST"], declaration=declaration))
     verify_declared(app)
     return app
 

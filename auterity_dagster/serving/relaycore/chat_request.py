@@ -1,86 +1,73 @@
-"""Read a chat completion request: headers and body become a `ChatRequest`, or one clear refusal."""
+"""Read the body of a chat completion: what routing looks at, or one clear refusal."""
 
-import hashlib
-import re
-from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
-from typing import Any, cast
-from uuid import UUID, uuid4
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import cast
 
-import orjson
-
-from auterity_dagster.errors import Invalid, NotPermitted
-from auterity_dagster.identity.principal import Principal
-from auterity_dagster.money import nano_usd
-from auterity_dagster.relaycore.chat import (
-    MESSAGE_OVERHEAD_TOKENS,
-    REQUEST_OVERHEAD_TOKENS,
-    TOOLS_OVERHEAD_TOKENS,
-    Caller,
-    ChatRequest,
+from auterity_dagster.errors import Invalid
+from auterity_dagster.serving.relaycore.body_checks import (
+    filled_objects,
+    flag,
+    model_name,
+    objects,
+    optional_object,
+    refuse_unknown,
+    token_limit,
+    unsupported,
 )
+from auterity_dagster.serving.relaycore.wire import Body, Content
 
-DEFAULT_PURPOSE = "interactive"
-BYTES_PER_TOKEN_ESTIMATE = 4
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _ROLES = ("system", "developer", "user", "assistant", "tool")
-_FIELDS = frozenset(
-    {"messages", "model", "max_tokens", "max_completion_tokens", "stream", "stream_options", "temperature", "top_p"}
-    | {"stop", "seed", "user", "response_format", "tools", "tool_choice", "parallel_tool_calls", "presence_penalty"}
-    | {"frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "n", "reasoning_effort", "verbosity", "metadata"}
-    | {"safety_identifier", "prompt_cache_key", "store", "service_tier"}
+_TRANSLATED = frozenset(
+    {"messages", "model", "max_tokens", "max_completion_tokens", "stream", "stream_options", "stop", "user", "tools"}
+    | {"tool_choice", "parallel_tool_calls", "response_format", "n"}
 )
+_DROPPABLE = frozenset(
+    {"temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "verbosity", "metadata", "store"}
+    | {"safety_identifier", "prompt_cache_key", "service_tier"}
+)
+_UNTRANSLATABLE = frozenset({"logprobs", "top_logprobs", "logit_bias", "reasoning_effort"})
+_FIELDS = _TRANSLATED | _DROPPABLE | _UNTRANSLATABLE
+TRANSLATABLE_IMAGES = tuple(f"data:image/{kind};base64," for kind in ("jpeg", "png", "gif", "webp"))
+_PART_KEYS = {
+    "text": frozenset({"type", "text"}),
+    "image_url": frozenset({"type", "image_url"}),
+    "refusal": frozenset({"type", "refusal"}),
+}
+_MESSAGE_KEYS = frozenset({"role", "content", "tool_calls", "tool_call_id", "refusal"})
+_DROPPABLE_KEYS = frozenset({"name", "prompt_cache_breakpoint", "annotations"})
 
-Body = Mapping[str, Any]
 
-
-def read_body(raw: bytes) -> Body:
-    """Parse a body. Raises `Invalid`, never with a part of what was sent."""
-    try:
-        body: object = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise Invalid("The body is not JSON.", code="invalid_json") from error
-    if not isinstance(body, dict):
-        raise Invalid("The body is not a JSON object.", code="invalid_json")
-    return cast(Body, body)
-
-
-def chat_request(body: Body, *, headers: Mapping[str, str], principal: Principal, size_bytes: int) -> ChatRequest:
-    """Return what routing looks at. Raises `Invalid` naming the field, or `NotPermitted`.
+def read_chat(body: Body) -> Content:
+    """Return what the body says. Raises `Invalid` naming the field.
 
     Fields that are not known are refused and not passed on: some of them change what a provider bills, or where a
-    body goes. `size_bytes` bounds the prompt's tokens: no tokenizer makes more tokens than there are bytes.
+    body goes.
     """
-    unknown = sorted(body.keys() - _FIELDS)
-    if unknown:
-        raise Invalid(f"The field {unknown[0]!r} is not supported.", code="unsupported_parameter", field=unknown[0])
+    refuse_unknown(body, _FIELDS)
     if body.get("n") not in (None, 1):
-        raise Invalid("Only n = 1 is supported.", code="unsupported_parameter", field="n")
+        raise unsupported("n", "Only n = 1 is supported.")
     if body.get("service_tier") not in (None, "default"):
-        raise Invalid("Only the default service tier has a price.", code="unsupported_parameter", field="service_tier")
-    messages = _messages(body.get("messages"))
-    tools = body.get("tools")
-    if tools is not None and not isinstance(tools, list):
-        raise Invalid("tools is a list.", field="tools")
-    overhead = MESSAGE_OVERHEAD_TOKENS * len(messages) + REQUEST_OVERHEAD_TOKENS
-    caller = _caller(headers, principal)
-    return ChatRequest(
-        id=uuid4(),
-        caller=caller,
-        model=_model(body.get("model")),
-        task=_name(headers, "x-auterity-task"),
-        prompt_tokens_bound=size_bytes + overhead + (TOOLS_OVERHEAD_TOKENS if tools else 0),
-        prompt_tokens_estimate=size_bytes // BYTES_PER_TOKEN_ESTIMATE + overhead,
-        max_tokens=_max_tokens(body),
-        is_stream=_flag(body, "stream"),
+        raise unsupported("service_tier", "Only the default service tier has a price.")
+    messages = filled_objects(body.get("messages"), "messages")
+    found = _Found()
+    for index, message in enumerate(messages):
+        found.look_at(message, f"messages.{index}")
+    tools = [] if body.get("tools") is None else objects(body["tools"], "tools")
+    wanted = optional_object(body, "response_format").get("type")
+    return Content(
+        body=body,
+        wire="openai",
+        model=model_name(body),
+        messages=len(messages),
+        max_tokens=token_limit(body, "max_completion_tokens", "max_tokens"),
+        is_stream=flag(body, "stream"),
         has_tools=bool(tools),
-        has_images=any(_has_image(one.get("content")) for one in messages),
-        needs_json=_needs_json(body.get("response_format")),
-        quality_min=_share(headers),
-        max_cost_nusd=nano_usd(dollars) if (dollars := headers.get("x-auterity-max-cost-usd")) else None,
-        timeout_s=_seconds(headers),
-        subject=_subject(headers, caller),
+        needs_json=wanted in ("json_object", "json_schema"),
+        images=found.images,
+        image_bytes=found.image_bytes,
+        untranslatable=(*_untranslatable(body, tools, wanted), *found.untranslatable),
+        droppable=(*(name for name in body if name in _DROPPABLE and body[name] is not None), *found.droppable),
     )
 
 
@@ -90,119 +77,65 @@ def wants_usage(body: Body) -> bool:
     return isinstance(options, dict) and bool(cast(Body, options).get("include_usage"))
 
 
-def _caller(headers: Mapping[str, str], principal: Principal) -> Caller:
-    purposes = principal.purposes or {DEFAULT_PURPOSE}
-    purpose = headers.get("x-auterity-purpose") or (next(iter(purposes)) if len(purposes) == 1 else DEFAULT_PURPOSE)
-    if purpose not in purposes:
-        raise NotPermitted(f"The key may be used for {', '.join(sorted(purposes))} only.", field="x-auterity-purpose")
-    return Caller(principal.organization_id, principal.id, _dealership(headers, principal), purpose)
+def _untranslatable(body: Body, tools: Sequence[Body], wanted: object) -> list[str]:
+    found = [name for name in body if name in _UNTRANSLATABLE and body[name] not in (None, False)]
+    if wanted == "json_object":
+        found.append("response_format")
+    if any(tool.get("type") != "function" for tool in tools):
+        found.append("tools")
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict) and cast(Body, choice).get("type") != "function":
+        found.append("tool_choice")
+    return found
 
 
-def _dealership(headers: Mapping[str, str], principal: Principal) -> UUID | None:
-    bound = principal.dealership_ids
-    text = headers.get("x-auterity-dealership")
-    if text is None:
-        if bound is None:
-            return None
-        if len(bound) == 1:
-            return next(iter(bound))
-        raise Invalid("The key is bound to dealerships: name one of them.", field="x-auterity-dealership")
-    try:
-        dealership_id = UUID(text)
-    except ValueError as error:
-        raise Invalid("A dealership is named by its id.", field="x-auterity-dealership") from error
-    if not principal.may_see(dealership_id):
-        raise NotPermitted("There is no such dealership, or the key may not act for it.", field="x-auterity-dealership")
-    return dealership_id
+class _Found:
+    """What is in the messages beside text, gathered one message at a time."""
 
+    __slots__ = ("droppable", "image_bytes", "images", "untranslatable")
 
-def _messages(raw: object) -> list[Body]:
-    if not isinstance(raw, list) or not raw:
-        raise Invalid("messages is a list that is not empty.", field="messages")
-    for index, one in enumerate(cast(list[object], raw)):
-        if not isinstance(one, dict) or cast(Body, one).get("role") not in _ROLES:
-            raise Invalid(f"A message has one of the roles {', '.join(_ROLES)}.", field=f"messages.{index}.role")
-        content = cast(Body, one).get("content")
-        if not isinstance(content, str | list | None):
-            raise Invalid("A message's content is text, or a list of parts.", field=f"messages.{index}.content")
-        for part in cast(list[object], content) if isinstance(content, list) else []:
-            if not isinstance(part, dict) or cast(Body, part).get("type") not in ("text", "image_url", "refusal"):
-                raise Invalid("Parts are texts or images.", code="unsupported_parameter", field=f"messages.{index}")
-    return cast(list[Body], raw)
+    def __init__(self) -> None:
+        self.images = self.image_bytes = 0
+        self.untranslatable: list[str] = []
+        self.droppable: dict[str, None] = {}
 
+    def look_at(self, message: Body, place: str) -> None:
+        """Check a message. Raises `Invalid` naming its place."""
+        if message.get("role") not in _ROLES:
+            raise Invalid(f"A message has one of the roles {', '.join(_ROLES)}.", field=f"{place}.role")
+        self._note_further(message.keys() - _MESSAGE_KEYS, place)
+        content = message.get("content")
+        if isinstance(content, str | None):
+            return
+        if not isinstance(content, list):
+            raise Invalid("A message's content is text, or a list of parts.", field=f"{place}.content")
+        for index, part in enumerate(objects(cast(object, content), f"{place}.content")):
+            self._look_at_part(part, f"{place}.content.{index}")
 
-def _has_image(content: object) -> bool:
-    return isinstance(content, list) and any(part.get("type") == "image_url" for part in cast(list[Body], content))
+    def _look_at_part(self, part: Body, place: str) -> None:
+        keys = _PART_KEYS.get(str(part.get("type")))
+        if keys is None:
+            raise unsupported(place, "Parts are texts or images.")
+        self._note_further(part.keys() - keys, place)
+        if part["type"] == "image_url":
+            self._look_at_image(optional_object(part, "image_url"), place)
 
+    def _look_at_image(self, image: Body, place: str) -> None:
+        url = image.get("url")
+        if not isinstance(url, str):
+            raise Invalid("An image has a URL.", field=f"{place}.image_url.url")
+        self.images += 1
+        if url.startswith("data:"):
+            self.image_bytes += len(url)
+            if not url.startswith(TRANSLATABLE_IMAGES):
+                self.untranslatable.append(place)
+        if image.get("detail") not in (None, "auto"):
+            self.droppable["image_url.detail"] = None
 
-def _model(raw: object) -> str:
-    if not isinstance(raw, str) or not 1 <= len(raw) <= 128:
-        raise Invalid("model names a deployment, a pool such as pool/automotive, or auto.", field="model")
-    return raw
-
-
-def _max_tokens(body: Body) -> int | None:
-    for name in ("max_completion_tokens", "max_tokens"):
-        value = body.get(name)
-        if value is not None:
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
-                raise Invalid(f"{name} is a whole number of at least 1.", field=name)
-            return value
-    return None
-
-
-def _needs_json(response_format: object) -> bool:
-    if response_format is None:
-        return False
-    if not isinstance(response_format, dict):
-        raise Invalid("response_format is an object.", field="response_format")
-    return cast(Body, response_format).get("type") in ("json_object", "json_schema")
-
-
-def _flag(body: Body, name: str) -> bool:
-    value = body.get(name, False)
-    if not isinstance(value, bool | None):
-        raise Invalid(f"{name} is true or false.", field=name)
-    return bool(value)
-
-
-def _name(headers: Mapping[str, str], header: str) -> str | None:
-    value = headers.get(header)
-    if value is not None and not _NAME.fullmatch(value):
-        raise Invalid("A task is a name such as lead_reply.", field=header)
-    return value
-
-
-def _share(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("x-auterity-quality-min")
-    if text is None:
-        return None
-    value = _decimal(text, "x-auterity-quality-min")
-    if not 0 <= value <= 1:
-        raise Invalid("A quality lies between 0 and 1.", field="x-auterity-quality-min")
-    return float(value)
-
-
-def _seconds(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("x-auterity-timeout-s")
-    if text is None:
-        return None
-    value = _decimal(text, "x-auterity-timeout-s")
-    if value <= 0:
-        raise Invalid("A timeout is a number of seconds above 0.", field="x-auterity-timeout-s")
-    return float(value)
-
-
-def _decimal(text: str, header: str) -> Decimal:
-    try:
-        value = Decimal(text)
-    except InvalidOperation as error:
-        raise Invalid("This header is a decimal number.", field=header) from error
-    if not value.is_finite():
-        raise Invalid("This header is a decimal number.", field=header)
-    return value
-
-
-def _subject(headers: Mapping[str, str], caller: Caller) -> str | None:
-    text = headers.get("x-auterity-subject")
-    return None if text is None else hashlib.sha256(f"{caller.organization_id}|{text}".encode()).hexdigest()
+    def _note_further(self, keys: AbstractSet[str], place: str) -> None:
+        """What is not known may mean anything: only its own wire can honour it. Its name stays out of what we say."""
+        for key in keys:
+            if key in _DROPPABLE_KEYS:
+                self.droppable[f"messages.{key}"] = None
+            else:
+                self.untranslatable.append(place)

@@ -10,8 +10,8 @@ from auterity_dagster.identity.permission import Permission
 from auterity_dagster.relaycore.steering import Route
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
-from auterity_dagster.serving.relaycore.chat_request import chat_request, read_body
-from auterity_dagster.serving.relaycore.completions import BODY_LIMIT_BYTES
+from auterity_dagster.serving.relaycore.chat_wire import ChatWire
+from auterity_dagster.serving.relaycore.gateway_request import BODY_LIMIT_BYTES, asked_of
 from auterity_dagster.serving.relaycore.state import GatewayState
 
 router = DeclaredRouter()
@@ -56,10 +56,9 @@ async def models(request: Request, principal: CurrentPrincipal) -> dict[str, Any
 async def explain(request: Request, principal: CurrentPrincipal) -> dict[str, Any]:
     """Say where a chat completion with this body and these headers would go, and why. Nothing is called or billed."""
     state: GatewayState = request.state.relaycore
-    raw = await request.body()
-    asked = chat_request(read_body(raw), headers=dict(request.headers), principal=principal, size_bytes=len(raw))
+    asked = asked_of(ChatWire(), await request.body(), headers=dict(request.headers), principal=principal)
     try:
-        return _explained(await state.gateway.route(asked))
+        return _explained(await state.gateway.route(asked.request))
     except AuterityError as error:
         if "removed" not in error.details:
             raise

@@ -1,7 +1,7 @@
-"""Errors as the OpenAI wire writes them: the status, a stable code, and whether a client should try again."""
+"""Errors as each wire writes them: the status, a stable code, and whether a client should try again."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -31,6 +31,7 @@ _TYPE_OF_STATUS: Mapping[int, str] = {
     504: "timeout_error",
 }
 _MESSAGE_OF_REJECTED = "The provider refused the request as invalid."
+_MESSAGE_OF_INTERRUPTED = "The provider broke the stream off; what came so far is all there is."
 
 
 class WireError(NamedTuple):
@@ -41,28 +42,67 @@ class WireError(NamedTuple):
     body: bytes
 
 
-def wire_error(error: AuterityError, *, request_id: UUID | None) -> WireError:
-    """Return what the caller gets. SDKs retry some statuses by themselves, so `x-should-retry` is always said."""
+def openai_error(error: AuterityError, *, request_id: UUID | None) -> WireError:
+    """Return what a caller of the OpenAI wire gets."""
+    status, document = _status_and_document(error)
+    document["request_id"] = _text(request_id)
+    return _answer(error, status, {"error": document}, request_id=request_id)
+
+
+def anthropic_error(error: AuterityError, *, request_id: UUID | None) -> WireError:
+    """Return what a caller of the Anthropic wire gets: beside type and message it finds our code and details."""
+    status, document = _status_and_document(error)
+    body = {"type": "error", "error": document, "request_id": _text(request_id)}
+    return _answer(error, status, body, request_id=request_id)
+
+
+def interruption(failure: ProviderFailed, *, request_id: UUID) -> dict[str, Any]:
+    """Return the error event of a stream on the OpenAI wire that breaks off after its first words."""
+    return {"error": {**_interrupted(failure), "param": None, "request_id": str(request_id)}}
+
+
+def anthropic_interruption(failure: ProviderFailed, *, request_id: UUID) -> dict[str, Any]:
+    """Return the data of the error event of a stream on the Anthropic wire."""
+    return {"type": "error", "error": _interrupted(failure), "request_id": str(request_id)}
+
+
+def _interrupted(failure: ProviderFailed) -> dict[str, Any]:
+    is_ours = failure.code != ProviderFailed.code
+    return {
+        "message": failure.message if is_ours else _MESSAGE_OF_INTERRUPTED,
+        "type": "api_error",
+        "code": failure.code if is_ours else "stream_interrupted",
+    }
+
+
+def _status_and_document(error: AuterityError) -> tuple[int, dict[str, Any]]:
     status, code, message = _said(error)
+    return status, {
+        "message": message,
+        "type": _TYPE_OF_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error"),
+        "code": code,
+        "param": error.details.get("field"),
+        "details": {name: value for name, value in error.details.items() if name != "field"},
+    }
+
+
+def _answer(error: AuterityError, status: int, body: Mapping[str, Any], *, request_id: UUID | None) -> WireError:
+    """SDKs retry some statuses by themselves, so `x-should-retry` is always said."""
     retry = status == 429 or status >= 500
     headers = [
         (b"content-type", b"application/json"),
         (b"x-should-retry", b"true" if retry else b"false"),
     ]
     if request_id is not None:
-        headers.append((b"x-request-id", str(request_id).encode()))
+        headers += [(b"x-request-id", str(request_id).encode()), (b"request-id", str(request_id).encode())]
     retry_after = error.details.get("retry_after_s", 1 if retry else None)
     if retry_after is not None:
         headers.append((b"retry-after", str(retry_after).encode()))
-    document = {
-        "message": message,
-        "type": _TYPE_OF_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error"),
-        "code": code,
-        "param": error.details.get("field"),
-        "request_id": str(request_id) if request_id is not None else None,
-        "details": {name: value for name, value in error.details.items() if name != "field"},
-    }
-    return WireError(status, tuple(headers), orjson.dumps({"error": document}, default=str))
+    return WireError(status, tuple(headers), orjson.dumps(body, default=str))
+
+
+def _text(request_id: UUID | None) -> str | None:
+    return None if request_id is None else str(request_id)
 
 
 def _said(error: AuterityError) -> tuple[int, str, str]:
