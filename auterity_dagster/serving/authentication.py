@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 from auterity_dagster.clock import Clock
 from auterity_dagster.errors import NotAuthenticated, Unavailable
 from auterity_dagster.identity.access_token import AccessTokens
-from auterity_dagster.identity.api_key import PresentedKey, invalid_key, read_key
+from auterity_dagster.identity.api_key import PresentedKey, digest_of, invalid_key, read_key
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.identity.principal import Principal
 from auterity_dagster.storage.database import Database
@@ -58,9 +58,8 @@ class Authentication:
 
         A malformed key costs no query; a wrong one costs the same as one that does not exist.
         """
-        presented = read_key(self.pepper, key)
-        cached = self._fresh(self._keys.get(presented.digest))
-        return cached[0] if cached is not None else await self._load_key(presented)
+        cached = self._fresh(self._keys.get(digest_of(self.pepper, key)))
+        return cached[0] if cached is not None else await self._load_key(read_key(self.pepper, key))
 
     async def _load_user(self, organization_id: UUID, user_id: UUID) -> tuple[Principal, int]:
         try:
