@@ -1,6 +1,5 @@
 """One attempt at one deployment: what it has shown so far, and how its hold is closed."""
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Literal
@@ -69,7 +68,7 @@ class Attempt:
 async def close_hold(ledger: Ledger, attempt: Attempt, failure: ProviderFailed | None) -> HoldState:
     """Close the attempt's hold by what is known: a valid report settles, a certain refusal voids, else it is unknown.
 
-    Shielded: a caller that leaves cannot keep the ledger from hearing of it.
+    To be awaited in a shield: a caller that leaves must not keep the ledger from hearing of it.
     """
     record = UsageRecord(
         outcome="ok" if failure is None else failure.cause,
@@ -84,10 +83,10 @@ async def close_hold(ledger: Ledger, attempt: Attempt, failure: ProviderFailed |
     )
     amount = attempt.cost_nusd
     if amount is not None:
-        await asyncio.shield(ledger.settle(Settlement(attempt.hold, amount, record)))
+        await ledger.settle(Settlement(attempt.hold, amount, record))
         return "settled"
     if failure is not None and failure.is_billed is False:
-        await asyncio.shield(ledger.void(attempt.hold, record))
+        await ledger.void(attempt.hold, record)
         return "voided"
-    await asyncio.shield(ledger.leave_unknown(attempt.hold, record))
+    await ledger.leave_unknown(attempt.hold, record)
     return "unknown"
