@@ -4,10 +4,12 @@ import asyncio
 import gc
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cached_property
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auterity_dagster.background import running_beside
 from auterity_dagster.clock import SystemClock
@@ -48,6 +50,23 @@ class DeclaredAsgiRoute(Route):
         self.declaration = declaration
 
 
+class GatewayApp(FastAPI):
+    """Calls its bare routes by method and path itself: they need none of the framework's middleware and matching."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            endpoint = self._bare_endpoints.get((scope["method"], scope["path"]))
+            if endpoint is not None:
+                await endpoint(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+    @cached_property
+    def _bare_endpoints(self) -> Mapping[tuple[str, str], ASGIApp]:
+        bare = [route for route in self.router.routes if isinstance(route, DeclaredAsgiRoute)]
+        return {(method, route.path): route.app for route in bare for method in route.methods or ()}
+
+
 def create_app() -> FastAPI:
     """Compose the gateway from its environment, for `uvicorn --factory`."""
     return build_app(GatewaySettings())  # pyright: ignore[reportCallIssue]
@@ -65,7 +84,7 @@ def build_app(settings: GatewaySettings, *, opened: OpenLedger = open_ledger) ->
             gc.set_threshold(*GC_THRESHOLDS)
             yield {"relaycore": state, "authentication": state.authentication}
 
-    app = FastAPI(title="Auterity gateway", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = GatewayApp(title="Auterity gateway", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     install_error_handlers(app)
     app.include_router(routes.router)
     declaration = Declaration("api_key", Permission.GATEWAY_CALL, BODY_LIMIT_BYTES, "none")
