@@ -1,13 +1,13 @@
 """What routing reads and writes: served deployments, evidence of quality, answered requests."""
 
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, bindparam, cast, column, delete, func, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -83,10 +83,16 @@ async def routing_state(session: AsyncSession) -> RoutingState:
     )
 
 
-async def add_requests(session: AsyncSession, rows: Sequence[RequestRow]) -> None:
-    """Store finished requests of one organization."""
-    session.add_all(rows)
-    await session.flush()
+async def add_requests(session: AsyncSession, rows: str) -> None:
+    """Store finished requests of one organization: a JSON list of objects with a value for each column.
+
+    One statement and one parameter for all of them: a request costs here a hundredth of what an ORM object costs.
+    """
+    table = RequestRow.metadata.tables[RequestRow.__tablename__]
+    typed = (column(one.name, one.type) for one in table.columns)
+    recordset = func.jsonb_to_recordset(cast(bindparam(None, rows, type_=Text()), JSONB)).table_valued(*typed)
+    names = [one.name for one in table.columns]
+    await session.execute(insert(table).from_select(names, select(recordset.render_derived(with_types=True))))
 
 
 async def recent_requests(
@@ -120,7 +126,7 @@ def _served(row: DeploymentRow) -> ServedDeployment:
         artefact_digest=row.artefact_digest,
         model=row.model,
         price_key=row.price_key,
-        alias=cast(Alias, row.alias),
+        alias=typing.cast(Alias, row.alias),
         weight_percent=row.weight_percent,
         gate_verdict_digest=row.gate_verdict_digest,
         context_tokens=row.context_tokens,
