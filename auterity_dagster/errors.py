@@ -100,7 +100,8 @@ class LeaseLost(AuterityError):
 class ProviderFailed(AuterityError):
     """A provider refused, broke off or answered nonsense.
 
-    `cause` is one of `connection timeout rate_limit overloaded server_error malformed rejected credential`;
+    `cause` is one of `connection timeout rate_limit overloaded server_error malformed rejected credential cancelled`,
+    the last where not the provider but the caller or this process ended the attempt;
     `is_billed` is None when nobody can know whether the provider charges for the attempt. `status` is the provider's
     own, where it answered with one; `retry_after_s` is when it wants to be asked again.
     """

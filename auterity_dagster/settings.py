@@ -99,3 +99,9 @@ class GatewaySettings(StorageSettings, SecretSettings, ConfigurationSettings, Pr
     sandbox_url: str = "http://127.0.0.1:8403"
     openai_base_url: str = "https://api.openai.com/v1"
     anthropic_base_url: str = "https://api.anthropic.com"
+    gateway_places: int = Field(default=1000, ge=1, le=100_000)
+    """Calls that one process carries at once; beyond it a call waits 0.1 s at most and is then refused."""
+    gateway_drain_s: float = Field(default=30.0, ge=0, le=600)
+    """How long open calls may go on once the process was told to end."""
+    gateway_not_ready_s: float = Field(default=0.0, ge=0, le=600)
+    """How long it still accepts connections after that, for a load balancer that has yet to notice."""

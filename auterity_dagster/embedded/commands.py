@@ -6,17 +6,19 @@ from pathlib import Path
 from auterity_dagster.embedded.ports import LOOPBACK
 
 APPS = {
-    "gateway": "auterity_dagster.serving.relaycore.app:create_app",
     "api": "auterity_dagster.serving.api.app:create_app",
     "models": "auterity_dagster.serving.model_server.app:create_app",
     "sandbox": "auterity_dagster.serving.sandbox.app:create_app",
 }
 DEFINITIONS = "auterity_dagster.definitions"
+GATEWAY = "auterity_dagster.serving.relaycore.process"
 DRAIN_S = 10
 
 
 def app_command(app: str, *, host: str, port: int) -> tuple[str, ...]:
-    """A web application of ours; on SIGTERM it finishes what it answers for at most `DRAIN_S`."""
+    """A web application of ours; on SIGTERM it finishes what it answers for at most `DRAIN_S` (the gateway: longer)."""
+    if app == "gateway":
+        return (sys.executable, "-m", GATEWAY, "--host", host, "--port", str(port))
     options = ("--host", host, "--port", str(port), "--no-access-log", "--no-server-header")
     drain = ("--timeout-graceful-shutdown", str(DRAIN_S))
     return (sys.executable, "-m", "uvicorn", "--factory", APPS[app], *options, *drain)

@@ -16,6 +16,9 @@ from auterity_dagster.embedded.supervised_service import Service, Step
 from auterity_dagster.embedded.unprivileged import server_identity
 from auterity_dagster.embedded.valkey import valkey_command, valkey_configuration
 
+GATEWAY_STOP_S = 75.0
+"""Its calls have 30 s to finish, and then the ledger 30 s to be told."""
+
 DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR", "MONITORING")
 
 
@@ -101,6 +104,7 @@ class Stack:
                 folder=self._working_folder(),
                 after=after,
                 address=url,
+                stop_timeout_s=GATEWAY_STOP_S if name == "gateway" else 15.0,
             )
             for name, app, port, url, environment, after in chosen
         )

@@ -16,6 +16,7 @@ from auterity_dagster.errors import AuterityError, BudgetExceeded, ProviderFaile
 from auterity_dagster.relaycore.attempt import Attempt, close_hold
 from auterity_dagster.relaycore.chat import ChatRequest, ProviderAnswer, ProviderCall
 from auterity_dagster.relaycore.circuit import Breaker
+from auterity_dagster.relaycore.draining import Drain
 from auterity_dagster.relaycore.ports import (
     AttemptRecord,
     Catalog,
@@ -27,13 +28,17 @@ from auterity_dagster.relaycore.ports import (
     RequestLog,
     RequestRecord,
 )
-from auterity_dagster.relaycore.relay import Relay
+from auterity_dagster.relaycore.relay import Relay, Streams
 from auterity_dagster.relaycore.retrying import Plan, RetryBudget
+from auterity_dagster.relaycore.shedding import Places
 from auterity_dagster.relaycore.steering import Route, Step, choose
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
 
 HOLD_GRACE_S = 60
 """A hold outlives the deadline by this; then the reaper closes what nobody else did."""
+
+NO_VERDICT = ("rate_limit", "rejected", "credential", "cancelled")
+"""Ends of an attempt that say nothing about its deployment's health."""
 
 Body = Mapping[str, object]
 Answered = TypeVar("Answered")
@@ -47,9 +52,9 @@ class Answer:
     attempts: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class _Run:
-    """One request on its way through its plan."""
+    """One request on its way through its plan. `relay` or `waiting` is what it waits in for its provider."""
 
     request: ChatRequest
     body: Body
@@ -60,21 +65,40 @@ class _Run:
     received_at: datetime
     started_s: float
     records: list[AttemptRecord]
+    relay: Relay | None = None
+    waiting: asyncio.Timeout | None = None
 
     @property
     def remaining_s(self) -> float:
         return self.deadline_s - time.monotonic()
+
+    def interrupt(self) -> None:
+        """This process ends: a stream is told, a whole answer is waited for no longer."""
+        if self.relay is not None:
+            self.relay.interrupt()
+        elif self.waiting is not None:
+            self.waiting.reschedule(asyncio.get_running_loop().time())
 
 
 class Gateway:
     """Answers requests of every wire. `tasks` outlives them: streams are read in it, also after their caller left."""
 
     def __init__(
-        self, *, catalog: Catalog, ledger: Ledger, providers: Providers, log: RequestLog, tasks: asyncio.TaskGroup
+        self,
+        *,
+        catalog: Catalog,
+        ledger: Ledger,
+        providers: Providers,
+        log: RequestLog,
+        tasks: asyncio.TaskGroup,
+        places: Places,
+        drain: Drain,
     ) -> None:
         self._catalog, self._ledger, self._providers, self._log, self._tasks = catalog, ledger, providers, log, tasks
-        self._breakers: dict[str, Breaker] = {}
+        self._places, self._drain = places, drain
+        self._breakers: dict[tuple[str, str | None], Breaker] = {}
         self._retries = RetryBudget()
+        self._streams = Streams()
 
     async def route(self, request: ChatRequest) -> Route:
         """Return where the request would go, and why. Calls nothing and costs nothing."""
@@ -83,31 +107,48 @@ class Gateway:
     async def complete(self, request: ChatRequest, body: Body) -> tuple[Answer, ProviderAnswer]:
         """Return a whole answer. Raises the errors of `choose`, of `Ledger.hold`, and `ProviderFailed`."""
         run = await self._begin(request, body)
-        return await self._run(run, self._whole_answer)
+        try:
+            return await self._run(run, self._whole_answer)
+        finally:
+            self._end(run)
 
     async def stream(self, request: ChatRequest, body: Body) -> tuple[Answer, Relay]:
         """Return a stream of which the first content is here; the same errors. After it the model never changes."""
         run = await self._begin(request, body)
-        return await self._run(run, self._opened_stream)
+        try:
+            return await self._run(run, self._opened_stream)
+        except BaseException:
+            self._end(run)
+            raise
 
     async def _route(self, policy: SteeringPolicy, request: ChatRequest) -> Route:
         snapshot = await self._catalog.snapshot(request.caller.organization_id)
-        open_ones = frozenset(name for name, breaker in self._breakers.items() if breaker.is_open)
+        open_ones = frozenset(name for (name, _), breaker in self._breakers.items() if breaker.is_open)
         return choose(policy, request, replace(snapshot, breaker_open=open_ones))
 
     async def _begin(self, request: ChatRequest, body: Body) -> _Run:
+        """Take a place and plan the request's way; `_end` gives the place back."""
         started_s, received_at, policy = time.monotonic(), datetime.now(UTC), self._catalog.policy()
+        organization_id = request.caller.organization_id
+        self._drain.require_time_left()
+        await self._places.take(organization_id)
         try:
             route = await self._route(policy, request)
-        except AuterityError as error:
-            latency_ms = round((time.monotonic() - started_s) * 1000)
-            self._log.add(
-                RequestRecord(request, None, policy.digest, None, (), error.code, None, 0, latency_ms, received_at)
-            )
+        except BaseException as error:
+            took_s = time.monotonic() - started_s
+            self._places.give_back(organization_id, held_s=took_s)
+            if isinstance(error, AuterityError):
+                ended = (error.code, None, 0, round(took_s * 1000), received_at)
+                self._log.add(RequestRecord(request, None, policy.digest, None, (), *ended))
             raise
         total_s = min(policy.defaults.deadlines.total_s, request.timeout_s or policy.defaults.deadlines.total_s)
         plan = Plan(route, policy.defaults.attempts, random.random)
-        return _Run(request, body, policy, route, plan, started_s + total_s, received_at, started_s, [])
+        run = _Run(request, body, policy, route, plan, started_s + total_s, received_at, started_s, [])
+        self._drain.watch(run)
+        return run
+
+    def _end(self, run: _Run) -> None:
+        self._places.give_back(run.request.caller.organization_id, held_s=time.monotonic() - run.started_s)
 
     async def _run(self, run: _Run, call: Callable[[_Run, Attempt], Awaitable[Answered]]) -> tuple[Answer, Answered]:
         """Try the plan's steps until one answers; the last failure is raised."""
@@ -123,21 +164,22 @@ class Gateway:
     async def _attempts(
         self, run: _Run, call: Callable[[_Run, Attempt], Awaitable[Answered]]
     ) -> tuple[Answer, Answered]:
-        step = run.route.steps[0]
+        step, is_retry = run.route.steps[0], False
         while True:
-            hold, step = await self._hold(run, step)
-            attempt = Attempt(run.request, run.route, step, hold)
-            self._breaker(run.policy, step).started()
-            retrying = int(run.plan.attempts > 1)
-            self._retries.retrying += retrying
             try:
+                hold, step = await self._hold(run, step)
+                attempt = Attempt(run.request, run.route, step, hold)
+                self._breaker(run.policy, step).started()
                 return Answer(attempt, run.plan.attempts), await call(run, attempt)
             except ProviderFailed as failure:
+                self._drain.require_time_left()
                 following = run.plan.after(step, failure, remaining_s=run.remaining_s)
-                if following is None or not self._retries.admits():
+                if following is None or not self._retries.take():
                     raise
             finally:
-                self._retries.retrying -= retrying
+                if is_retry:
+                    self._retries.give_back()
+            is_retry = True
             await asyncio.sleep(following.pause_s)
             step = following.step
 
@@ -156,9 +198,9 @@ class Gateway:
             return hold, step
 
     async def _whole_answer(self, run: _Run, attempt: Attempt) -> ProviderAnswer:
-        failure: ProviderFailed | None = _failure(attempt, "the gateway stopped", "connection")
+        failure: ProviderFailed | None = _failure(attempt, "the gateway stopped", "cancelled")
         try:
-            async with asyncio.timeout(run.remaining_s):
+            async with asyncio.timeout(run.remaining_s) as run.waiting:
                 answer = await self._client(attempt).complete(_provider_call(run, attempt))
             attempt.note(answer.report, answer.provider_request_id)
             failure = None if answer.has_content else _failure(attempt, "the answer is empty", "malformed")
@@ -167,6 +209,7 @@ class Gateway:
         except TimeoutError:
             failure = _failure(attempt, "no answer within the deadline", "timeout")
         finally:
+            run.waiting = None
             await asyncio.shield(self._finish_attempt(run, attempt, failure))
         if failure is not None:
             raise failure
@@ -174,14 +217,22 @@ class Gateway:
         return answer  # pyright: ignore[reportPossiblyUnboundVariable]
 
     async def _opened_stream(self, run: _Run, attempt: Attempt) -> Relay:
-        is_committed = False
+        is_committed, ended = False, list[ProviderFailed | None]()
+
+        def conclude() -> None:
+            self._note_request(run, attempt, outcome="ok" if ended[0] is None else "stream_interrupted")
+            self._end(run)
 
         async def finished(attempt: Attempt, failure: ProviderFailed | None) -> None:
             await self._finish_attempt(run, attempt, failure)
+            ended.append(failure)
             if is_committed:
-                self._note_request(run, attempt, outcome="ok" if failure is None else "stream_interrupted")
+                conclude()
 
-        relay = Relay(attempt, deadlines=run.policy.defaults.deadlines, deadline_s=run.deadline_s, finished=finished)
+        deadlines = run.policy.defaults.deadlines
+        relay = run.relay = Relay(
+            attempt, deadlines=deadlines, deadline_s=run.deadline_s, finished=finished, streams=self._streams
+        )
         self._tasks.create_task(relay.pump(self._client(attempt).stream(_provider_call(run, attempt))))
         try:
             await relay.first_content()
@@ -189,6 +240,8 @@ class Gateway:
             relay.leave()
             raise
         is_committed = True
+        if ended:  # a short stream is over before its first content is looked at
+            conclude()
         return relay
 
     async def _finish_attempt(self, run: _Run, attempt: Attempt, failure: ProviderFailed | None) -> None:
@@ -196,12 +249,14 @@ class Gateway:
         deployment, breaker = attempt.step.deployment, self._breaker(run.policy, attempt.step)
         if failure is None:
             breaker.succeeded(took_s=attempt.latency_ms / 1000)
-        elif failure.cause in ("rate_limit", "rejected", "credential"):
+        elif failure.cause in NO_VERDICT:
             breaker.ended_without_verdict()
         else:
             breaker.failed()
         if failure is not None and failure.cause == "credential":
             self._catalog.refuse_credential(deployment)
+        if failure is not None and failure.status == 404:
+            self._catalog.refuse_deployment(deployment)
         cause = "ok" if failure is None else failure.cause
         run.records.append(AttemptRecord(deployment.id, cause, attempt.latency_ms))
         await close_hold(self._ledger, attempt, failure)
@@ -226,7 +281,7 @@ class Gateway:
         return self._providers.client_for(attempt.step.deployment)
 
     def _breaker(self, policy: SteeringPolicy, step: Step) -> Breaker:
-        name = step.deployment.id
+        name = step.deployment.id, step.deployment.credential
         if name not in self._breakers:
             limits = policy.defaults.breaker.limits()
             self._breakers[name] = Breaker(limits, now=time.monotonic, spread=_spread)

@@ -141,6 +141,10 @@ class Catalog(Protocol):
         """Leave the deployment's credential unused for a while: its provider turned it down."""
         ...
 
+    def refuse_deployment(self, deployment: Deployment) -> None:
+        """Leave the deployment unused for a while: its provider does not know its model."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:

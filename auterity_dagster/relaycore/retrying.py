@@ -89,8 +89,15 @@ class RetryBudget:
 
     def __init__(self) -> None:
         self.active = 0
-        self.retrying = 0
+        self._retrying = 0
 
-    def admits(self) -> bool:
-        """True if one more call may be tried again."""
-        return self.retrying < max(3, self.active // 5)
+    def take(self) -> bool:
+        """Take the right to one more attempt, if there is one left; it is given back when that attempt has ended."""
+        if self._retrying >= max(3, self.active // 5):
+            return False
+        self._retrying += 1
+        return True
+
+    def give_back(self) -> None:
+        """The attempt has ended."""
+        self._retrying -= 1

@@ -16,8 +16,10 @@ from auterity_dagster.clock import SystemClock
 from auterity_dagster.identity.access_token import access_tokens
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.identity.secret_file import read_pepper, read_secret
+from auterity_dagster.relaycore.draining import Drain
 from auterity_dagster.relaycore.gateway import Gateway
 from auterity_dagster.relaycore.ports import Ledger
+from auterity_dagster.relaycore.shedding import Places
 from auterity_dagster.serving.authentication import Authentication
 from auterity_dagster.serving.declared_router import Declaration, verify_declared
 from auterity_dagster.serving.http_errors import install_error_handlers
@@ -36,7 +38,6 @@ from auterity_dagster.storage.repositories.application_role import require_bound
 from auterity_dagster.storage.repositories.ledger import open_ledger
 
 OpenLedger = Callable[[str], AbstractAsyncContextManager[Ledger]]
-DRAIN_S = 30.0
 WIRES: Mapping[str, Wire] = {"/v1/chat/completions": ChatWire()}
 GC_THRESHOLDS = (50_000, 50, 50)
 """Requests make much short-lived garbage: Python's default of 700 objects costs a quarter of the CPU here."""
@@ -105,12 +106,22 @@ async def _composed(settings: GatewaySettings, stack: AsyncExitStack, opened: Op
     ledger = await stack.enter_async_context(opened(str(settings.database_url)))
     log = RequestWriter(database)
     stack.push_async_callback(log.flush)
-    streams = await stack.enter_async_context(_draining())
+    drain = Drain(within_s=settings.gateway_drain_s)
+    streams = await stack.enter_async_context(_draining(drain))
     await stack.enter_async_context(running_beside(catalog.watch(), log.write_for_ever()))
     clock = SystemClock()
     tokens = access_tokens(read_secret(settings.secrets_dir, "signing_key.pem"), clock=clock)
     return GatewayState(
-        gateway=Gateway(catalog=catalog, ledger=ledger, providers=providers, log=log, tasks=streams),
+        gateway=Gateway(
+            catalog=catalog,
+            ledger=ledger,
+            providers=providers,
+            log=log,
+            tasks=streams,
+            places=Places(settings.gateway_places),
+            drain=drain,
+        ),
+        drain=drain,
         catalog=catalog,
         authentication=Authentication(
             database, access_tokens=tokens, pepper=read_pepper(settings.secrets_dir), clock=clock
@@ -119,11 +130,11 @@ async def _composed(settings: GatewaySettings, stack: AsyncExitStack, opened: Op
 
 
 @asynccontextmanager
-async def _draining() -> AsyncGenerator[asyncio.TaskGroup]:
-    """A group whose tasks may finish for half a minute at the end; what still runs then is cancelled."""
+async def _draining(drain: Drain) -> AsyncGenerator[asyncio.TaskGroup]:
+    """A group whose tasks may go on at the end until the time to finish is over; what still runs then is cancelled."""
     try:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
             yield group
-            limit.reschedule(asyncio.get_running_loop().time() + DRAIN_S)
+            limit.reschedule(drain.begin())
     except TimeoutError:
         return

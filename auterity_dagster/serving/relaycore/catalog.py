@@ -26,7 +26,7 @@ from auterity_dagster.storage.repositories.organizations import dealerships
 from auterity_dagster.storage.repositories.routing import RoutingState, routing_state
 
 REFRESH_S = 2.0
-CREDENTIAL_PAUSE_S = 60.0
+REFUSED_PAUSE_S = 60.0
 LEASE_S = 10.0
 """How long the model server counts as there after it last answered: loading a model may delay a probe."""
 
@@ -62,6 +62,7 @@ class RefreshingCatalog:
     _known: dict[UUID, _Known] = field(default_factory=dict[UUID, _Known])
     _locks: defaultdict[UUID, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     _refused_until_s: dict[str, float] = field(default_factory=dict[str, float])
+    _unknown_until_s: dict[str, float] = field(default_factory=dict[str, float])
     _model_server_until_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -82,7 +83,7 @@ class RefreshingCatalog:
             elif time.monotonic() > self._model_server_until_s:
                 unavailable[deployment.id] = "lease: the model server does not answer"
         for deployment in deployments.values():
-            if reason := self._credential_problem(deployment):
+            if reason := self._refusal(deployment):
                 unavailable.setdefault(deployment.id, reason)
         return CatalogSnapshot(
             deployments=deployments,
@@ -100,8 +101,12 @@ class RefreshingCatalog:
         raise NotPermitted("There is no such dealership, or the key may not act for it.", field="x-auterity-dealership")
 
     def refuse_credential(self, deployment: Deployment) -> None:
-        self._refused_until_s[deployment.credential or ""] = time.monotonic() + CREDENTIAL_PAUSE_S
+        self._refused_until_s[deployment.credential or ""] = time.monotonic() + REFUSED_PAUSE_S
         _log.error("credential_refused", deployment=deployment.id, credential=deployment.credential)
+
+    def refuse_deployment(self, deployment: Deployment) -> None:
+        self._unknown_until_s[deployment.id] = time.monotonic() + REFUSED_PAUSE_S
+        _log.error("model_unknown", deployment=deployment.id, model=deployment.model)
 
     async def watch(self) -> None:
         """Look at the files and the model server for ever; a file with a mistake is reported and not used."""
@@ -132,8 +137,11 @@ class RefreshingCatalog:
     def _paths(self) -> tuple[Path, Path]:
         return self.config_dir / "steering.yaml", self.config_dir / "prices.yaml"
 
-    def _credential_problem(self, deployment: Deployment) -> str | None:
-        if self._refused_until_s.get(deployment.credential or "", 0) > time.monotonic():
+    def _refusal(self, deployment: Deployment) -> str | None:
+        now_s = time.monotonic()
+        if self._unknown_until_s.get(deployment.id, 0) > now_s:
+            return "model: its provider does not know it; tried again within a minute"
+        if self._refused_until_s.get(deployment.credential or "", 0) > now_s:
             return "credential: its provider turned it down; tried again within a minute"
         return self.providers.missing_credential(deployment)
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Response
 
 from auterity_dagster.errors import AuterityError
 from auterity_dagster.identity.permission import Permission
@@ -22,6 +22,14 @@ async def healthz(request: Request) -> dict[str, str]:
     """Tell that a policy is loaded, and which."""
     state: GatewayState = request.state.relaycore
     return {"status": "ok", "policy": state.catalog.policy().digest}
+
+
+@router.get("/readyz", authentication="public", permission="public", body_limit_bytes=0, audit_class="none")
+async def readyz(request: Request, response: Response) -> dict[str, str]:
+    """Tell a load balancer whether to send new calls here: not once the process is about to end."""
+    state: GatewayState = request.state.relaycore
+    response.status_code = 503 if state.drain.is_begun else 200
+    return {"status": "draining" if state.drain.is_begun else "ready"}
 
 
 @router.get(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from auterity_dagster.relaycore.draining import Drain
 from auterity_dagster.relaycore.gateway import Gateway
 from auterity_dagster.serving.authentication import Authentication
 from auterity_dagster.serving.relaycore.catalog import RefreshingCatalog
@@ -14,3 +15,4 @@ class GatewayState:
     gateway: Gateway
     catalog: RefreshingCatalog
     authentication: Authentication
+    drain: Drain

@@ -18,6 +18,7 @@ _OF_CAUSE: Mapping[str, tuple[int, str]] = {
     "malformed": (502, "provider_malformed"),
     "credential": (502, "credentials_exhausted"),
     "rejected": (400, "invalid_request"),
+    "cancelled": (503, "draining"),
 }
 _TYPE_OF_STATUS: Mapping[int, str] = {
     400: "invalid_request_error",
