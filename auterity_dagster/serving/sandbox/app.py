@@ -5,14 +5,15 @@ It is no AI and says so; no money is owed for it. It listens on loopback and adm
 
 import asyncio
 import hmac
-from collections.abc import AsyncGenerator, Mapping
+import json
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
 from auterity_dagster.errors import Invalid, NotAuthenticated
@@ -23,14 +24,14 @@ from auterity_dagster.serving.http_errors import install_error_handlers
 from auterity_dagster.serving.sandbox import wire_anthropic, wire_openai
 from auterity_dagster.serving.sandbox.bill import MODELS, Bill, line
 from auterity_dagster.serving.sandbox.completion import Completion, complete
-from auterity_dagster.serving.sandbox.faults import FAULTS, DialSetting, FaultDial
+from auterity_dagster.serving.sandbox.faults import FAULTS, STATUS_OF_REFUSAL, DialSetting, FaultDial
+from auterity_dagster.serving.sandbox.spoiling import BreakableResponse, Event, spoiled_stream, spoiled_text
+from auterity_dagster.serving.sandbox.wire_openai import TOO_LONG
 from auterity_dagster.settings import SandboxSettings
 
 FAULT_HEADER = "x-sandbox-fault"
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 LABEL = {"x-sandbox": "offline provider; answers follow written rules; no money is owed"}
-
-_REFUSALS = {"refuse": 503, "bad_request": 400, "unauthorized": 401, "rate_limit": 429, "error_500": 500}
 
 router = DeclaredRouter()
 
@@ -42,6 +43,7 @@ class Wire(Protocol):
     answer: Any
     events: Any
     error: Any
+    error_event: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +161,10 @@ async def _answer(
     asked = wire.asked(body)
     setting = _fault_of(request) or state.dial.next_for(asked.model)
     fault = setting.fault if setting else None
-    if fault in _REFUSALS:
-        retry = {"retry-after": "1"} if fault == "rate_limit" else {}
-        status = _REFUSALS[fault]
-        return JSONResponse(wire.error(status, f"fault {fault}"), status_code=status, headers=headers | retry)
+    if setting is not None and setting.fault in STATUS_OF_REFUSAL:
+        return _refusal(wire, setting, headers)
+    if fault == "blackhole":
+        return await _never(request)
     completion = complete(asked, fault=fault, seed=state.seed)
     if setting is not None and fault == "slow":
         await asyncio.sleep(setting.delay_s)
@@ -173,65 +175,68 @@ async def _answer(
             line(answer_id, wire=wire_name, model=asked.model, prompt_tokens=prompt, completion_tokens=output)
         )
 
+    byte_s = setting.delay_s if setting is not None and fault == "trickle" else 0.0
     if body.get("stream") and fault not in ("malformed", "error_500_billed"):
         events = wire.events(answer_id, asked.model, completion, with_usage=with_usage)
-        cut_after = len(completion.pieces) // 2 if fault in ("cut_stream", "reset") else None
-        stream = _stream(events, completion, bill, token_latency_s=state.token_latency_s, cut_after=cut_after)
-        return _Closing(stream, media_type="text/event-stream", headers=headers)
+        spoiled = spoiled_stream(fault, events, error=wire.error_event(529, "fault"))
+        stream = _stream(spoiled, completion, bill, token_latency_s=state.token_latency_s, byte_s=byte_s)
+        return BreakableResponse(stream, media_type="text/event-stream", headers=headers)
     await asyncio.sleep(state.token_latency_s * len(completion.pieces))
     await bill(len(completion.pieces))
     if fault == "error_500_billed":
         return JSONResponse(wire.error(500, "the work was done, the answer was lost"), status_code=500, headers=headers)
-    if fault == "malformed":
-        return Response('{"choices": [', media_type="application/json", headers=headers)
-    if fault in ("cut_stream", "reset"):
-        return _Closing(_broken_off(), media_type="application/json", headers=headers | {"content-length": "100000"})
-    return JSONResponse(wire.answer(answer_id, asked.model, completion), headers=headers)
+    text = '{"choices": [' if fault == "malformed" else json.dumps(wire.answer(answer_id, asked.model, completion))
+    return BreakableResponse(
+        _slowly(spoiled_text(fault, text), byte_s=byte_s),
+        media_type="application/json",
+        headers=headers | {"content-length": str(len(text.encode()))},
+    )
+
+
+def _refusal(wire: Wire, setting: DialSetting, headers: Mapping[str, str]) -> Response:
+    status = STATUS_OF_REFUSAL[setting.fault]
+    retry = {"retry-after": f"{setting.retry_after_s:g}"} if setting.fault == "rate_limit" else {}
+    said = wire.error(status, TOO_LONG if setting.fault == "context_length" else f"fault {setting.fault}")
+    return JSONResponse(said, status_code=status, headers={**headers, **retry})
+
+
+async def _never(request: Request) -> Response:
+    """Answer nothing for as long as the caller stays."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    return Response()
 
 
 async def _stream(
-    events: Any, completion: Completion, bill: Any, *, token_latency_s: float, cut_after: int | None
+    events: Iterable[Event], completion: Completion, bill: Any, *, token_latency_s: float, byte_s: float
 ) -> AsyncGenerator[str]:
     """Send the events at the pace of the tokens; what was sent is billed, before the end, also when it is cut off."""
     sent = 0
     is_billed = False
     try:
         for event, is_token in events:
-            if sent == cut_after:
-                raise _CutOff
             if is_token:
                 sent += 1
                 await asyncio.sleep(token_latency_s)
             elif sent == len(completion.pieces) and not is_billed:
                 is_billed = True
                 await bill(sent)
-            yield event
+            async for part in _slowly([event], byte_s=byte_s):
+                yield part
     finally:
         if not is_billed:
             await asyncio.shield(bill(sent))
 
 
-async def _broken_off() -> AsyncGenerator[str]:
-    yield '{"id": "sandbox'
-
-
-class _CutOff(Exception):
-    """Ends a response in the middle."""
-
-
-class _Closing(StreamingResponse):
-    """A stream whose end without the last chunk makes the server close the connection."""
-
-    async def stream_response(self, send: Any) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        try:
-            async for chunk in self.body_iterator:
-                data = chunk.encode() if isinstance(chunk, str) else chunk
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-        except _CutOff:
-            return
-        if "content-length" not in self.headers:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+async def _slowly(texts: Iterable[str], *, byte_s: float) -> AsyncGenerator[str]:
+    """Yield the texts as they are, or a character at a time."""
+    for text in texts:
+        if not byte_s:
+            yield text
+            continue
+        for character in text:
+            await asyncio.sleep(byte_s)
+            yield character
 
 
 def _fault_of(request: Request) -> DialSetting | None:

@@ -26,12 +26,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer: `pieces` are its tokens; `said` what the usage report says (None: no report)."""
+    """An answer: `pieces` are its tokens; `said` what the usage report says (None: no report).
+
+    `said_first` is what an earlier report of the same stream says, `bills_what_it_says` whether `said` is also owed.
+    """
 
     pieces: tuple[str, ...]
     is_cut_short: bool
     prompt_tokens: int
-    said: tuple[int, int] | None
+    said: tuple[int, float] | None
+    said_first: tuple[int, float] | None = None
+    bills_what_it_says: bool = False
 
     @property
     def text(self) -> str:
@@ -39,8 +44,9 @@ class Completion:
 
     def billed(self, sent_pieces: int) -> tuple[int, int]:
         """Return the prompt and completion tokens that are billed after so many pieces were sent."""
-        full = sent_pieces == len(self.pieces) and self.said is not None and min(self.said) >= 0
-        return self.said if full and self.said is not None else (self.prompt_tokens, sent_pieces)
+        if sent_pieces == len(self.pieces) and self.said is not None and self.bills_what_it_says:
+            return self.said[0], int(self.said[1])
+        return self.prompt_tokens, sent_pieces
 
 
 def complete(asked: Asked, *, fault: Fault | None, seed: int) -> Completion:
@@ -48,18 +54,25 @@ def complete(asked: Asked, *, fault: Fault | None, seed: int) -> Completion:
     if asked.model not in MODELS:
         raise Invalid(f"the sandbox has {' and '.join(MODELS)}", code="model_not_found", field="model")
     prompt_tokens = tokenizer.prompt_tokens(text for _, text in asked.messages)
-    pieces = tokenizer.pieces(_text(asked, seed=seed))
+    pieces = tokenizer.pieces('{"unasked": true}' if fault == "broken_schema" else _text(asked, seed=seed))
     granted = tuple(pieces[: asked.max_tokens]) if fault != "empty" else ()
-    said: tuple[int, int] | None = (prompt_tokens, len(granted))
-    if fault == "usage_absent":
-        said = None
-    elif fault == "usage_zero":
-        said = (0, 0)
-    elif fault == "usage_negative":
-        said = (prompt_tokens, -1)
-    elif fault == "usage_too_high":
-        said = (prompt_tokens, 10 * asked.max_tokens)
-    return Completion(granted, len(granted) < len(pieces), prompt_tokens, said)
+    count = len(granted)
+    wrong: Mapping[str, tuple[int, float] | None] = {
+        "usage_absent": None,
+        "usage_zero": (0, 0),
+        "usage_negative": (prompt_tokens, -1),
+        "usage_too_high": (prompt_tokens, 10 * asked.max_tokens),
+        "usage_nan": (prompt_tokens, float("nan")),
+    }
+    first: Mapping[str, float] = {"usage_twice": count // 2, "usage_falling": 2 * count}
+    return Completion(
+        granted,
+        count < len(pieces),
+        prompt_tokens,
+        said=wrong.get(fault or "", (prompt_tokens, count)),
+        said_first=(prompt_tokens, first[fault]) if fault in first else None,
+        bills_what_it_says=fault in ("usage_zero", "usage_too_high"),
+    )
 
 
 def _text(asked: Asked, *, seed: int) -> str:

@@ -1,29 +1,68 @@
 """The fault dial: what the sandbox does wrong on purpose, for a model, a number of times or a share of the calls."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Fault = Literal[
-    "refuse",  # 503, not billed
-    "bad_request",  # 400, not billed
-    "unauthorized",  # 401, not billed
-    "rate_limit",  # 429, not billed
-    "error_500",  # 500, not billed
-    "error_500_billed",  # 500 after the work was done and billed
+    # Refusals, not billed:
+    "bad_request",  # 400
+    "context_length",  # 400, the prompt is too long for the model
+    "unauthorized",  # 401
+    "not_found",  # 404, there is no such model
+    "request_timeout",  # 408
+    "rate_limit",  # 429, to be asked again after `retry_after_s`
+    "error_500",
+    "bad_gateway",  # 502
+    "refuse",  # 503
+    "gateway_timeout",  # 504
+    "overloaded",  # 529
+    # Silence:
+    "blackhole",  # never answers; not billed
     "slow",  # the answer begins `delay_s` late
-    "reset",  # the connection closes in the middle of an answer, which is billed
-    "cut_stream",  # half a stream, no usage, no end; what was sent is billed
-    "malformed",  # 200 with text that is no JSON; billed
-    "empty",  # 200 without content; billed
+    "trickle",  # one byte every `delay_s`
+    # Answers that break off; what was sent is billed, of a JSON answer all of it:
+    "cut_at_start",  # after the headers
+    "cut_first_byte",
+    "cut_stream",  # in the middle
+    "cut_at_end",  # all but the end
+    "reset",  # in the middle, and the connection is reset
+    # Answers that are none; billed:
+    "error_500_billed",  # 500 after the work was done
+    "malformed",  # 200 with text that is no JSON
+    "bad_event",  # a stream's event is no JSON
+    "error_event",  # a stream begins with an error
+    "late_error_event",  # a stream has an error in the middle
+    "endless_line",  # a line of 4 MiB
+    "empty",  # 200 without content
+    "broken_schema",  # JSON that is not what was asked for
+    # Usage reports that are wrong; the answer is right:
     "usage_absent",
     "usage_zero",  # says 0 and bills 0
     "usage_negative",
     "usage_too_high",  # says ten times the output, and bills it
+    "usage_twice",  # says half first
+    "usage_falling",  # says more first
+    "usage_nan",
 ]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
+
+STATUS_OF_REFUSAL: Mapping[str, int] = {
+    "bad_request": 400,
+    "context_length": 400,
+    "unauthorized": 401,
+    "not_found": 404,
+    "request_timeout": 408,
+    "rate_limit": 429,
+    "error_500": 500,
+    "bad_gateway": 502,
+    "refuse": 503,
+    "gateway_timeout": 504,
+    "overloaded": 529,
+}
 
 
 class DialSetting(BaseModel):
@@ -36,6 +75,7 @@ class DialSetting(BaseModel):
     times: int | None = Field(default=None, ge=1)
     share: float = Field(default=1.0, gt=0, le=1)
     delay_s: float = Field(default=60.0, ge=0, le=3600)
+    retry_after_s: float = Field(default=1.0, ge=0, le=3600)
 
 
 @dataclass(slots=True)

@@ -46,6 +46,9 @@ def events(answer_id: str, model: str, completion: Completion, *, with_usage: bo
         yield _event("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": piece}}), True
     yield _event("content_block_stop", {"index": 0}), False
     delta = {"stop_reason": _stop(completion), "stop_sequence": None}
+    if completion.said_first:
+        usage = {"output_tokens": completion.said_first[1]}
+        yield _event("message_delta", {"delta": {"stop_reason": None, "stop_sequence": None}, "usage": usage}), False
     yield _event("message_delta", {"delta": delta, "usage": {"output_tokens": said[1]} if said else None}), False
     yield _event("message_stop", {}), False
 
@@ -55,6 +58,12 @@ def error(status: int, message: str) -> dict[str, Any]:
     kinds = {401: "authentication_error", 429: "rate_limit_error", 503: "overloaded_error", 529: "overloaded_error"}
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "api_error")
     return {"type": "error", "error": {"type": kind, "message": f"sandbox: {message}"}}
+
+
+def error_event(status: int, message: str) -> str:
+    """Return an error in the middle of a stream."""
+    body = error(status, message)
+    return f"event: error\ndata: {json.dumps(body, separators=(',', ':'))}\n\n"
 
 
 def _message(answer_id: str, model: str, content: list[dict[str, Any]]) -> dict[str, Any]:
@@ -69,7 +78,7 @@ def _message(answer_id: str, model: str, content: list[dict[str, Any]]) -> dict[
     }
 
 
-def _usage(said: tuple[int, int]) -> dict[str, Any]:
+def _usage(said: tuple[int, float]) -> dict[str, Any]:
     return {
         "input_tokens": said[0],
         "output_tokens": said[1],

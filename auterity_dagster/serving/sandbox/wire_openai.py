@@ -8,6 +8,7 @@ from auterity_dagster.errors import Invalid
 from auterity_dagster.serving.sandbox.completion import Asked, Completion
 
 DEFAULT_MAX_TOKENS = 512
+TOO_LONG = "prompt is too long"
 
 
 def asked(body: Mapping[str, Any]) -> Asked:
@@ -43,7 +44,7 @@ def answer(answer_id: str, model: str, completion: Completion) -> dict[str, Any]
         "system_fingerprint": "sandbox",
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(completion)}],
     }
-    return body | {"usage": _usage(completion)} if completion.said else body
+    return body | {"usage": _usage(completion.said)} if completion.said else body
 
 
 def events(answer_id: str, model: str, completion: Completion, *, with_usage: bool) -> Iterator[tuple[str, bool]]:
@@ -58,19 +59,26 @@ def events(answer_id: str, model: str, completion: Completion, *, with_usage: bo
     for piece in completion.pieces:
         yield _event(chunk({"content": piece})), True
     yield _event(chunk({}, _finish(completion))), False
-    if with_usage and completion.said:
-        yield _event({**head, "choices": [], "usage": _usage(completion)}), False
+    for said in (completion.said_first, completion.said):
+        if with_usage and said:
+            yield _event({**head, "choices": [], "usage": _usage(said)}), False
     yield "data: [DONE]\n\n", False
 
 
 def error(status: int, message: str) -> dict[str, Any]:
     """Return an error as this wire writes it."""
     kind = "rate_limit_error" if status == 429 else "invalid_request_error" if status < 500 else "server_error"
-    return {"error": {"message": f"sandbox: {message}", "type": kind, "param": None, "code": None}}
+    code = "context_length_exceeded" if message == TOO_LONG else None
+    return {"error": {"message": f"sandbox: {message}", "type": kind, "param": None, "code": code}}
 
 
-def _usage(completion: Completion) -> dict[str, int]:
-    prompt, output = completion.said or (0, 0)
+def error_event(status: int, message: str) -> str:
+    """Return an error in the middle of a stream."""
+    return _event(error(status, message))
+
+
+def _usage(said: tuple[int, float]) -> dict[str, float]:
+    prompt, output = said
     return {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
 
 
