@@ -56,6 +56,10 @@ class PostgresLedger:
         """How many closings wait to be booked: a metric, near 0 unless PostgreSQL is away."""
         return self._closing.batches.pending
 
+    async def warm(self) -> None:
+        """Connect before the first caller waits for it."""
+        await self._connections.warm()
+
     async def hold(self, request: HoldRequest) -> Hold:
         if not 0 <= request.amount_nusd <= LARGEST_HOLD_NUSD:
             raise Invalid("One attempt may cost at most $1,000,000; ask for fewer tokens", field="max_tokens")
@@ -133,6 +137,7 @@ _EXPIRED = UsageRecord(
 async def open_ledger(url: str, settings: LedgerSettings | None = None) -> AsyncGenerator[PostgresLedger]:
     """The process's ledger with its reaper running; at the end it books what is queued and closes its connections."""
     ledger = PostgresLedger(url, settings or LedgerSettings())
+    await ledger.warm()
     reaper = asyncio.create_task(ledger.reap_for_ever())
     try:
         yield ledger

@@ -12,14 +12,18 @@ Item = TypeVar("Item")
 
 
 class GroupCommit(Generic[Item]):
-    """Per organization one batch at a time, of at most `limit` items; it leaves at once when none is under way.
+    """Per organization one batch at a time, of at most `limit` items.
 
-    `flush` deals with every error of its own: it must answer each item, however it ends.
+    One that is not full waits `linger_s` for company; 0: it leaves at once when none is under way. `flush` deals with
+    every error of its own: it must answer each item, however it ends.
     """
 
-    def __init__(self, flush: Callable[[UUID, list[Item]], Awaitable[None]], *, limit: int) -> None:
+    def __init__(
+        self, flush: Callable[[UUID, list[Item]], Awaitable[None]], *, limit: int, linger_s: float = 0.0
+    ) -> None:
         self._flush = flush
         self._limit = limit
+        self._linger_s = linger_s
         self._waiting: dict[UUID, deque[Item]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way = 0
@@ -60,6 +64,8 @@ class GroupCommit(Generic[Item]):
         waiting = self._waiting[organization_id]
         try:
             while waiting:
+                if self._linger_s and len(waiting) < self._limit:
+                    await asyncio.sleep(self._linger_s)
                 batch = [waiting.popleft() for _ in range(min(self._limit, len(waiting)))]
                 self._under_way += len(batch)
                 try:

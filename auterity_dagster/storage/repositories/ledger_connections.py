@@ -1,8 +1,8 @@
 """PostgreSQL connections of the ledger: a transaction goes out in one piece, so no row lock ever waits for Python."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, LiteralString
+from collections.abc import Sequence
+from typing import LiteralString
 from uuid import UUID
 
 import psycopg
@@ -10,9 +10,7 @@ import psycopg
 from auterity_dagster.background import end_tasks
 from auterity_dagster.storage.database import psycopg_url
 from auterity_dagster.storage.repositories import ledger_statements as statements
-
-Row = tuple[Any, ...]
-Statement = tuple[LiteralString, Mapping[str, object]]
+from auterity_dagster.storage.repositories.ledger_pipeline import PipelinedConnection, Row, Statement
 
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError)
 """What it looks like when PostgreSQL cannot be reached, breaks off or does not answer in time."""
@@ -24,7 +22,7 @@ class LedgerConnections:
     def __init__(self, url: str, *, size: int, connect_within_s: float, answer_within_s: float) -> None:
         self._url = psycopg_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._free = asyncio.Semaphore(size)
-        self._idle: list[psycopg.AsyncConnection[Row]] = []
+        self._idle: list[PipelinedConnection] = []
         self._size = size
         self._connecting: set[asyncio.Task[BaseException | None]] = set()
         self._abandoned: set[asyncio.Task[None]] = set()
@@ -46,6 +44,10 @@ class LedgerConnections:
         """Run one statement that belongs to no organization."""
         return (await self._pipeline([(statement, {})]))[0]
 
+    async def warm(self) -> None:
+        """Open the two that even a lone caller needs, before anybody waits; that PostgreSQL is away is found later."""
+        await asyncio.gather(*(self._connect() for _ in range(min(2, self._size))))
+
     async def close(self) -> None:
         """Close what is idle, and wait for what was begun or abandoned."""
         await asyncio.gather(*self._connecting)
@@ -56,7 +58,7 @@ class LedgerConnections:
     async def _pipeline(self, wanted: Sequence[Statement]) -> list[list[Row]]:
         async with self._free:
             connection = await self._connection()
-            sending = asyncio.create_task(_send(connection, wanted))
+            sending = asyncio.create_task(connection.run(wanted))
             try:
                 await asyncio.wait({sending}, timeout=self._answer_within_s)
             finally:
@@ -73,7 +75,7 @@ class LedgerConnections:
                     await self._idle.pop().close()
             return sending.result()
 
-    async def _connection(self) -> psycopg.AsyncConnection[Row]:
+    async def _connection(self) -> PipelinedConnection:
         """An idle connection or a new one; one that takes too long goes on opening, for whoever comes next."""
         deadline = asyncio.get_running_loop().time() + self._connect_within_s
         while not self._idle:
@@ -86,7 +88,7 @@ class LedgerConnections:
             errors = [error for ended in done if (error := ended.result()) is not None]
             if errors and not self._idle:
                 raise errors[0]
-            if not done:
+            if not done and not self._idle:
                 raise TimeoutError("PostgreSQL took too long to connect")
         return self._idle.pop()
 
@@ -95,10 +97,10 @@ class LedgerConnections:
             connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, connect_timeout=5)
         except AWAY as error:
             return error
-        self._idle.append(connection)
+        self._idle.append(PipelinedConnection(connection))
         return None
 
-    def _abandon(self, connection: psycopg.AsyncConnection[Row], sending: asyncio.Task[list[list[Row]]]) -> None:
+    def _abandon(self, connection: PipelinedConnection, sending: asyncio.Task[list[list[Row]]]) -> None:
         """End a transaction that nobody waits for any more, apart: psycopg takes seconds to give one up."""
 
         async def end() -> None:
@@ -108,11 +110,3 @@ class LedgerConnections:
         task = asyncio.create_task(end())
         self._abandoned.add(task)
         task.add_done_callback(self._abandoned.discard)
-
-
-async def _send(connection: psycopg.AsyncConnection[Row], wanted: Sequence[Statement]) -> list[list[Row]]:
-    cursors: list[psycopg.AsyncCursor[Row]] = []
-    async with connection.pipeline():
-        for text, parameters in wanted:
-            cursors.append(await connection.cursor().execute(text, parameters or None))
-    return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
