@@ -16,7 +16,8 @@ class Principal:
     """The authenticated actor of one request or one unattended job.
 
     `dealership_ids` None means every dealership of the organization; an empty set means none.
-    `purposes` say what an API key is used for (`workflow`, `judging`, …); users have none.
+    `purposes` say what an API key is used for (`workflow`, `judging`, …); users have none. `user_id` is the person
+    who acts or who made the key; the system's own keys have none.
     """
 
     kind: PrincipalKind
@@ -26,6 +27,7 @@ class Principal:
     permissions: frozenset[Permission]
     dealership_ids: frozenset[UUID] | None = None
     purposes: frozenset[str] = frozenset()
+    user_id: UUID | None = None
 
     def may(self, permission: Permission) -> bool:
         """True if this principal has the permission."""
@@ -65,4 +67,5 @@ def user_principal(
         roles=held,
         permissions=permissions_of(held),
         dealership_ids=dealership_ids,
+        user_id=user_id,
     )

@@ -13,6 +13,9 @@ from auterity_dagster.relaycore.ports import HoldRequest
 EVERY_VALUE = "*"
 """A budget with this value opens a window of its own for each key, dealership, … it meets."""
 
+ALERT_PERCENTS = (80, 100)
+"""The shares of a cap at which a budget tells people, where its maker names none."""
+
 
 class Scope(StrEnum):
     """What a budget counts; `organization` counts everything."""
@@ -20,7 +23,9 @@ class Scope(StrEnum):
     ORGANIZATION = "organization"
     DEALERSHIP = "dealership"
     KEY = "key"
+    USER = "user"
     PURPOSE = "purpose"
+    TAG = "tag"
     DEPLOYMENT = "deployment"
 
 
@@ -76,20 +81,24 @@ class Refusal:
     room_nusd: NanoUsd
 
 
-def window_value(budget: Budget, request: HoldRequest) -> str | None:
-    """Return the value under which the budget counts this request, or None when it does not bind it."""
+def window_values(budget: Budget, request: HoldRequest) -> tuple[str, ...]:
+    """Return the values under which the budget counts this request: none when it does not bind it, several for tags."""
     match budget.scope:
         case Scope.ORGANIZATION:
-            value: str | None = str(request.organization_id)
+            return (str(request.organization_id),)
         case Scope.DEALERSHIP:
-            value = None if request.dealership_id is None else str(request.dealership_id)
+            values = () if request.dealership_id is None else (str(request.dealership_id),)
         case Scope.KEY:
-            value = str(request.key_id)
+            values = (str(request.key_id),)
+        case Scope.USER:
+            values = () if request.user_id is None else (str(request.user_id),)
         case Scope.PURPOSE:
-            value = request.purpose
+            values = (request.purpose,)
+        case Scope.TAG:
+            values = request.tags
         case Scope.DEPLOYMENT:
-            value = request.deployment_id
-    return value if budget.value in (EVERY_VALUE, value) else None
+            values = (request.deployment_id,)
+    return values if budget.value == EVERY_VALUE else tuple(value for value in values if value == budget.value)
 
 
 def refused(

@@ -22,12 +22,14 @@ Kind = Literal["chat", "embedding"]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the key's organization, and what it declared about this call."""
+    """Who asks: the key's organization, the key's user, and what it declared about this call."""
 
     organization_id: UUID
     key_id: UUID
     dealership_id: UUID | None
     purpose: str
+    user_id: UUID | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

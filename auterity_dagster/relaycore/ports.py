@@ -26,7 +26,9 @@ class HoldRequest:
     organization_id: UUID
     dealership_id: UUID | None
     key_id: UUID
+    user_id: UUID | None
     purpose: str
+    tags: tuple[str, ...]
     request_id: UUID
     attempt: int
     deployment_id: str

@@ -16,6 +16,7 @@ TOPICS: Mapping[str, Permission] = {
     "executions": Permission.EXECUTION_READ,
     "execution": Permission.EXECUTION_READ,
     "approvals": Permission.APPROVAL_DECIDE,
+    "budgets": Permission.BUDGET_READ,
     "leads": Permission.LEAD_MANAGE,
     "inbound": Permission.LEAD_MANAGE,
 }

@@ -15,7 +15,9 @@ def hold_request(
     amount_nusd: int = 100,
     dealership_id: UUID | None = None,
     key_id: UUID | None = None,
+    user_id: UUID | None = None,
     purpose: str = "workflow",
+    tags: tuple[str, ...] = (),
     deployment_id: str = "sandbox-large",
     expires_in_s: int = 60,
 ) -> HoldRequest:
@@ -23,7 +25,9 @@ def hold_request(
         organization_id=organization_id,
         dealership_id=dealership_id,
         key_id=key_id or uuid4(),
+        user_id=user_id,
         purpose=purpose,
+        tags=tags,
         request_id=uuid4(),
         attempt=1,
         deployment_id=deployment_id,
@@ -60,15 +64,18 @@ async def make_budget(
     value: str = "*",
     period: Period = Period.MONTH,
     enforcement: Enforcement = Enforcement.HARD,
+    time_zone: str = "America/Chicago",
+    alert_percents: tuple[int, ...] = (),
 ) -> UUID:
     wanted = NewBudget(
         name=name,
         scope=scope,
         value=value,
         period=period,
-        time_zone="America/Chicago",
+        time_zone=time_zone,
         cap_nusd=cap_nusd,
         enforcement=enforcement,
+        alert_percents=alert_percents,
     )
     async with database.begin(organization_id) as session:
         return (await create_budget(session, organization_id, wanted)).id

@@ -17,11 +17,11 @@ from auterity_dagster.relaycore.budget import (
     budget_exceeded,
     refused,
     tokens_that_fit,
-    window_value,
+    window_values,
 )
 from tests.fakes.ledger_requests import hold_request
 
-ORGANIZATION, DEALERSHIP, KEY = uuid4(), uuid4(), uuid4()
+ORGANIZATION, DEALERSHIP, KEY, USER = uuid4(), uuid4(), uuid4(), uuid4()
 OPENS = datetime(2026, 11, 1, 5, tzinfo=UTC)
 
 
@@ -36,25 +36,32 @@ def window(enforcement: Enforcement = Enforcement.HARD) -> Window:
 @pytest.mark.parametrize(
     ("scope", "value", "expected"),
     [
-        (Scope.ORGANIZATION, "*", str(ORGANIZATION)),
-        (Scope.DEALERSHIP, "*", str(DEALERSHIP)),
-        (Scope.DEALERSHIP, str(DEALERSHIP), str(DEALERSHIP)),
-        (Scope.DEALERSHIP, str(uuid4()), None),
-        (Scope.KEY, "*", str(KEY)),
-        (Scope.PURPOSE, "workflow", "workflow"),
-        (Scope.PURPOSE, "judging", None),
-        (Scope.DEPLOYMENT, "sandbox-large", "sandbox-large"),
+        (Scope.ORGANIZATION, "*", [str(ORGANIZATION)]),
+        (Scope.DEALERSHIP, "*", [str(DEALERSHIP)]),
+        (Scope.DEALERSHIP, str(DEALERSHIP), [str(DEALERSHIP)]),
+        (Scope.DEALERSHIP, str(uuid4()), []),
+        (Scope.KEY, "*", [str(KEY)]),
+        (Scope.USER, "*", [str(USER)]),
+        (Scope.USER, str(uuid4()), []),
+        (Scope.PURPOSE, "workflow", ["workflow"]),
+        (Scope.PURPOSE, "judging", []),
+        (Scope.TAG, "*", ["spring", "used-cars"]),
+        (Scope.TAG, "spring", ["spring"]),
+        (Scope.TAG, "autumn", []),
+        (Scope.DEPLOYMENT, "sandbox-large", ["sandbox-large"]),
     ],
-    ids=["organization", "any dealership", "this one", "another", "any key", "purpose", "other purpose", "deployment"],
 )
-def test_a_budget_binds_by_its_scope(scope: Scope, value: str, expected: str | None) -> None:
-    request = hold_request(ORGANIZATION, dealership_id=DEALERSHIP, key_id=KEY)
+def test_a_budget_binds_by_its_scope(scope: Scope, value: str, expected: list[str]) -> None:
+    request = hold_request(
+        ORGANIZATION, dealership_id=DEALERSHIP, key_id=KEY, user_id=USER, tags=("spring", "used-cars")
+    )
 
-    assert window_value(budget(scope, value), request) == expected
+    assert window_values(budget(scope, value), request) == tuple(expected)
 
 
-def test_a_call_of_no_dealership_is_bound_by_no_dealerships_budget() -> None:
-    assert window_value(budget(Scope.DEALERSHIP), hold_request(ORGANIZATION)) is None
+@pytest.mark.parametrize("scope", [Scope.DEALERSHIP, Scope.USER, Scope.TAG])
+def test_a_call_that_names_none_is_bound_by_no_budget_of_that_scope(scope: Scope) -> None:
+    assert window_values(budget(scope), hold_request(ORGANIZATION)) == ()
 
 
 @given(

@@ -104,6 +104,17 @@ async def test_a_cap_changes_only_on_top_of_what_was_read(api, spent) -> None:
     assert (second.status_code, missing.status_code) == (409, 404)
 
 
+async def test_the_alerts_of_a_budget_change_without_its_cap(api, spent) -> None:
+    (budget,) = [one for one in (await api.owner.get("/api/v1/budgets")).json() if one["name"] == "Monthly"]
+    assert budget["alert_percents"] == [80, 100]
+
+    changed = await api.owner.patch(
+        f"/api/v1/budgets/{budget['id']}", json={"alert_percents": [90, 50]}, headers={"if-match": "1"}
+    )
+
+    assert changed.json() == budget | {"alert_percents": [50, 90], "version": 2}
+
+
 @pytest.mark.parametrize(
     ("wrong", "status"),
     [
@@ -114,6 +125,7 @@ async def test_a_cap_changes_only_on_top_of_what_was_read(api, spent) -> None:
         ({"time_zone": "Mars/Olympus"}, 422),
         ({"name": "All spending"}, 422),
         ({"value": "somebody else"}, 422),
+        ({"alert_percents": [0]}, 422),
         ({"surprise": 1}, 422),
     ],
 )

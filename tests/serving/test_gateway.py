@@ -7,6 +7,7 @@ from uuid import uuid4
 import openai
 import pytest
 
+from auterity_dagster.relaycore.budget import Scope
 from tests.conftest import DatabaseUrls
 from tests.fakes.gateway_stack import QUESTION, Stack, running_stack
 from tests.fakes.ledger_requests import make_budget
@@ -30,6 +31,18 @@ async def test_the_openai_sdk_gets_an_answer_and_the_headers_say_where_it_came_f
     assert raw.headers["x-auterity-deployment"] == "sandbox-large"
     assert raw.headers["x-auterity-degraded"] == "quality"
     assert raw.headers["x-auterity-attempts"] == "1"
+
+
+async def test_a_budget_of_a_tag_binds_the_calls_that_carry_it(stack: Stack) -> None:
+    await make_budget(stack.database, stack.organization_id, cap_nusd=0, scope=Scope.TAG, value="spring")
+
+    refused = await stack.ask(None, **{"x-auterity-tags": "used-cars, spring"})
+    admitted = await stack.ask(None, **{"x-auterity-tags": "used-cars"})
+    wrong = await stack.ask(None, **{"x-auterity-tags": "two words"})
+
+    assert (refused.status_code, refused.json()["error"]["details"]["value"]) == (402, "spring")
+    assert admitted.status_code == 200
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "x-auterity-tags")
 
 
 async def test_the_openai_sdk_gets_a_stream_whose_last_frame_says_what_it_cost(stack: Stack) -> None:

@@ -11,7 +11,7 @@ from auterity_dagster.errors import BudgetExceeded, Invalid, NotAuthenticated, N
 from auterity_dagster.relaycore.budget import Enforcement, Period, Scope
 from auterity_dagster.relaycore.ports import Settlement
 from auterity_dagster.storage.database import Database
-from auterity_dagster.storage.repositories.budgets import change_cap, windows
+from auterity_dagster.storage.repositories.budgets import change_budget, windows
 from auterity_dagster.storage.repositories.ledger import PostgresLedger, open_ledger
 from tests.fakes.ledger_requests import hold_request, make_budget, usage_record
 
@@ -109,7 +109,7 @@ async def test_a_cap_below_what_is_used_admits_nothing_until_use_is_below_it(
     budget_id = await make_budget(database, ORGANIZATION, cap_nusd=1000)
     hold = await ledger.hold(hold_request(ORGANIZATION, amount_nusd=800))
     async with database.begin(ORGANIZATION) as session:
-        await change_cap(session, budget_id, cap_nusd=500, version=1)
+        await change_budget(session, budget_id, cap_nusd=500, alert_percents=(), version=1)
     async with database.begin(ORGANIZATION) as session:
         (window,) = await windows(session, budget_id, limit=1)
 

@@ -162,7 +162,7 @@ async def test_a_caller_that_goes_away_leaves_no_hold_behind(ledger: PostgresLed
     assert window(owner) == (1, 0, 0)
 
 
-async def test_entries_that_do_not_sum_to_zero_are_refused_at_commit(ledger: PostgresLedger, database_urls) -> None:
+async def test_entries_that_do_not_sum_to_zero_are_refused(ledger: PostgresLedger, database_urls) -> None:
     hold = await ledger.hold(hold_request(ORGANIZATION))
 
     with pytest.raises(CheckViolation, match="do not sum to 0"):

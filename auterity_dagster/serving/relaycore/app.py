@@ -35,6 +35,7 @@ from auterity_dagster.serving.relaycore.wire import Wire
 from auterity_dagster.settings import GatewaySettings
 from auterity_dagster.storage.database import Database
 from auterity_dagster.storage.repositories.application_role import require_bound_role
+from auterity_dagster.storage.repositories.budget_alerts import announce_for_ever
 from auterity_dagster.storage.repositories.ledger import open_ledger
 
 OpenLedger = Callable[[str], AbstractAsyncContextManager[Ledger]]
@@ -108,7 +109,7 @@ async def _composed(settings: GatewaySettings, stack: AsyncExitStack, opened: Op
     stack.push_async_callback(log.flush)
     drain = Drain(within_s=settings.gateway_drain_s)
     streams = await stack.enter_async_context(_draining(drain))
-    await stack.enter_async_context(running_beside(catalog.watch(), log.write_for_ever()))
+    await stack.enter_async_context(running_beside(catalog.watch(), log.write_for_ever(), announce_for_ever(database)))
     clock = SystemClock()
     tokens = access_tokens(read_secret(settings.secrets_dir, "signing_key.pem"), clock=clock)
     return GatewayState(

@@ -13,8 +13,10 @@ from auterity_dagster.money import NanoUsd, nano_usd
 from auterity_dagster.relaycore.chat import Caller
 
 DEFAULT_PURPOSE = "interactive"
+MAX_TAGS = 8
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,25 @@ def _caller(headers: Mapping[str, str], principal: Principal) -> Caller:
     purpose = headers.get("x-auterity-purpose") or (next(iter(purposes)) if len(purposes) == 1 else DEFAULT_PURPOSE)
     if purpose not in purposes:
         raise NotPermitted(f"The key may be used for {', '.join(sorted(purposes))} only.", field="x-auterity-purpose")
-    return Caller(principal.organization_id, principal.id, _dealership(headers, principal), purpose)
+    return Caller(
+        organization_id=principal.organization_id,
+        key_id=principal.id,
+        dealership_id=_dealership(headers, principal),
+        purpose=purpose,
+        user_id=principal.user_id,
+        tags=_tags(headers),
+    )
+
+
+def _tags(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the tags without repetition, in order: a budget of a tag counts a call once."""
+    text = headers.get("x-auterity-tags")
+    if text is None:
+        return ()
+    tags = tuple(sorted({part.strip() for part in text.split(",")}))
+    if len(tags) > MAX_TAGS or not all(_TAG.fullmatch(tag) for tag in tags):
+        raise Invalid(f"Tags are at most {MAX_TAGS} names such as campaign:spring.", field="x-auterity-tags")
+    return tags
 
 
 def _dealership(headers: Mapping[str, str], principal: Principal) -> UUID | None:

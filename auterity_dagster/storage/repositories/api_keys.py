@@ -203,6 +203,7 @@ def _principal(key: ApiKeyRow, maker: MembershipRow | None) -> Principal:
         permissions=permissions,
         dealership_ids=dealership_ids,
         purposes=frozenset(key.purposes),
+        user_id=key.created_by,
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auterity_dagster.errors import Conflict, Invalid, NotFound
 from auterity_dagster.money import NanoUsd
-from auterity_dagster.relaycore.budget import EVERY_VALUE, Enforcement, Period, Scope
+from auterity_dagster.relaycore.budget import ALERT_PERCENTS, EVERY_VALUE, Enforcement, Period, Scope
 from auterity_dagster.storage.tables.ledger import BudgetRow, BudgetWindowRow
 
 ALL_SPENDING = "All spending"
@@ -29,6 +29,7 @@ class NewBudget:
     time_zone: str
     cap_nusd: NanoUsd
     enforcement: Enforcement
+    alert_percents: tuple[int, ...] = ALERT_PERCENTS
 
 
 async def create_budget(session: AsyncSession, organization_id: UUID, wanted: NewBudget) -> BudgetRow:
@@ -50,6 +51,7 @@ async def create_budget(session: AsyncSession, organization_id: UUID, wanted: Ne
         time_zone=wanted.time_zone,
         cap_nusd=wanted.cap_nusd,
         enforcement=wanted.enforcement.value,
+        alert_percents=sorted(set(wanted.alert_percents)),
         version=1,
     )
     session.add(budget)
@@ -60,16 +62,19 @@ async def create_budget(session: AsyncSession, organization_id: UUID, wanted: Ne
     return budget
 
 
-async def change_cap(session: AsyncSession, budget_id: UUID, *, cap_nusd: NanoUsd, version: int) -> BudgetRow:
-    """Set a budget's cap in its open windows too; what was spent stays spent.
+async def change_budget(
+    session: AsyncSession, budget_id: UUID, *, cap_nusd: NanoUsd, alert_percents: Sequence[int], version: int
+) -> BudgetRow:
+    """Set a budget's cap and alerts in its open windows too; what was spent stays spent.
 
     A cap below what is used books the difference as overage and admits nothing until the use is below it.
     Raises `NotFound`, or `Conflict` when `version` is not the current one.
     """
+    percents = sorted(set(alert_percents))
     budget = await session.scalar(
         update(BudgetRow)
         .where(BudgetRow.id == budget_id, BudgetRow.version == version, BudgetRow.name != ALL_SPENDING)
-        .values(cap_nusd=cap_nusd, version=BudgetRow.version + 1)
+        .values(cap_nusd=cap_nusd, alert_percents=percents, version=BudgetRow.version + 1)
         .returning(BudgetRow)
     )
     if budget is None:
@@ -90,8 +95,20 @@ async def change_cap(session: AsyncSession, budget_id: UUID, *, cap_nusd: NanoUs
     await session.execute(
         update(BudgetWindowRow)
         .where(BudgetWindowRow.id.in_(window_ids))
-        .values(cap_nusd=cap_nusd, overage_nusd=func.greatest(BudgetWindowRow.overage_nusd, used - cap_nusd))
+        .values(
+            cap_nusd=cap_nusd,
+            alert_percents=percents,
+            overage_nusd=func.greatest(BudgetWindowRow.overage_nusd, used - cap_nusd),
+        )
     )
+    return budget
+
+
+async def read_budget(session: AsyncSession, budget_id: UUID) -> BudgetRow:
+    """Return one budget. Raises `NotFound`, also for a foreign one."""
+    budget = await session.scalar(select(BudgetRow).where(BudgetRow.id == budget_id))
+    if budget is None:
+        raise NotFound("There is no such budget")
     return budget
 
 
@@ -104,8 +121,7 @@ async def budgets(session: AsyncSession) -> Sequence[BudgetRow]:
 
 async def windows(session: AsyncSession, budget_id: UUID, *, limit: int) -> Sequence[BudgetWindowRow]:
     """Return a budget's windows, the newest first. Raises `NotFound`."""
-    if await session.scalar(select(BudgetRow.id).where(BudgetRow.id == budget_id)) is None:
-        raise NotFound("There is no such budget")
+    await read_budget(session, budget_id)
     newest = select(BudgetWindowRow).where(BudgetWindowRow.budget_id == budget_id)
     return (
         await session.scalars(newest.order_by(BudgetWindowRow.opens_at.desc(), BudgetWindowRow.value).limit(limit))

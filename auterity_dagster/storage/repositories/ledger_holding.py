@@ -1,11 +1,11 @@
 """Making holds in batches: one guarded statement admits a batch, or says what room there is."""
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+import orjson
 import structlog
 
 from auterity_dagster.errors import AuterityError, NotAuthenticated, NotPermitted, Unavailable
@@ -116,7 +116,7 @@ class Holding:
             "window_ids": list(sums),
             "window_nusd": list(sums.values()),
             "key_ids": list({wanted.request.key_id for wanted, _ in batch}),
-            "holds": json.dumps([_hold_record(wanted, windows) for wanted, windows in batch]),
+            "holds": orjson.dumps([_hold_record(wanted, windows) for wanted, windows in batch]),
         }
         ((is_admitted, is_current, barred, _, rooms),) = (
             await self._connections.transaction(organization_id, (statements.HOLD, parameters))
@@ -171,16 +171,18 @@ def _barred(reason: str) -> AuterityError:
 def _hold_record(wanted: Wanted, windows: tuple[Window, ...]) -> dict[str, object]:
     request = wanted.request
     return {
-        "id": str(wanted.id),
-        "request_id": str(request.request_id),
+        "id": wanted.id,
+        "request_id": request.request_id,
         "attempt": request.attempt,
-        "dealership_id": None if request.dealership_id is None else str(request.dealership_id),
-        "key_id": str(request.key_id),
+        "dealership_id": request.dealership_id,
+        "key_id": request.key_id,
+        "user_id": request.user_id,
         "purpose": request.purpose,
+        "tags": request.tags,
         "deployment_id": request.deployment_id,
         "price_key": request.price_key,
         "price_digest": request.price_digest,
-        "window_ids": [str(window.id) for window in windows],
+        "window_ids": [window.id for window in windows],
         "amount_nusd": request.amount_nusd,
         "expires_in_s": request.expires_in_s,
     }

@@ -9,7 +9,8 @@ SET_ORGANIZATION = "SELECT set_config('auterity.organization_id', %(organization
 
 ENSURE_LIFETIME_BUDGET = """
 INSERT INTO budget (organization_id, id, name, scope, value, period, time_zone, cap_nusd, enforcement, version)
-SELECT %(organization_id)s, gen_random_uuid(), 'All spending', 'organization', '*', 'lifetime', 'UTC', 0, 'shadow', 1
+SELECT %(organization_id)s::uuid, gen_random_uuid(), 'All spending', 'organization', '*', 'lifetime', 'UTC', 0,
+    'shadow', 1
 WHERE NOT EXISTS (SELECT FROM budget WHERE organization_id = %(organization_id)s AND scope = 'organization'
     AND period = 'lifetime' AND archived_at IS NULL)
 ON CONFLICT (organization_id, name) DO NOTHING
@@ -22,7 +23,10 @@ FROM budget WHERE organization_id = %(organization_id)s
 
 CURRENT_WINDOW = """
     CASE b.period WHEN 'lifetime' THEN b.created_at ELSE date_trunc(b.period, now(), b.time_zone) END AS opens_at,
-    CASE b.period WHEN 'lifetime' THEN NULL ELSE (date_trunc(b.period, now() AT TIME ZONE b.time_zone)
+    -- An hour is an hour, also where the clocks go back; a day has 23, 24 or 25 of them.
+    CASE b.period WHEN 'lifetime' THEN NULL
+        WHEN 'hour' THEN date_trunc('hour', now(), b.time_zone) + interval '1 hour'
+        ELSE (date_trunc(b.period, now() AT TIME ZONE b.time_zone)
         + CASE b.period WHEN 'quarter' THEN interval '3 months' ELSE ('1 ' || b.period)::interval END)
         AT TIME ZONE b.time_zone END AS closes_at
 FROM unnest(%(budget_ids)s::uuid[], %(values)s::text[]) AS w(budget_id, value)
@@ -30,8 +34,10 @@ JOIN budget b ON b.organization_id = %(organization_id)s AND b.id = w.budget_id
 """
 
 OPEN_WINDOWS = f"""
-INSERT INTO budget_window (organization_id, id, budget_id, value, is_hard, cap_nusd, opens_at, closes_at)
-SELECT b.organization_id, gen_random_uuid(), b.id, w.value, b.enforcement = 'hard', b.cap_nusd, {CURRENT_WINDOW}
+INSERT INTO budget_window
+    (organization_id, id, budget_id, value, is_hard, cap_nusd, alert_percents, opens_at, closes_at)
+SELECT b.organization_id, gen_random_uuid(), b.id, w.value, b.enforcement = 'hard', b.cap_nusd, b.alert_percents,
+{CURRENT_WINDOW}
 ON CONFLICT (organization_id, budget_id, value, opens_at) DO NOTHING
 """
 
@@ -72,14 +78,14 @@ raised AS (
         AND (NOT b.is_hard OR b.settled_nusd + b.held_nusd + w.nusd <= b.cap_nusd)
     RETURNING b.id, b.cap_nusd - b.settled_nusd - b.held_nusd AS room_nusd),
 made AS (
-    INSERT INTO hold (organization_id, id, request_id, attempt, dealership_id, key_id, purpose, deployment_id,
-        price_key, price_digest, window_ids, amount_nusd, state, dispatched_at, expires_at)
-    SELECT %(organization_id)s, h.id, h.request_id, h.attempt, h.dealership_id, h.key_id, h.purpose, h.deployment_id,
-        h.price_key, h.price_digest, h.window_ids, h.amount_nusd, 'held', now(),
-        now() + make_interval(secs => h.expires_in_s)
+    INSERT INTO hold (organization_id, id, request_id, attempt, dealership_id, key_id, user_id, purpose, tags,
+        deployment_id, price_key, price_digest, window_ids, amount_nusd, state, dispatched_at, expires_at)
+    SELECT %(organization_id)s, h.id, h.request_id, h.attempt, h.dealership_id, h.key_id, h.user_id, h.purpose,
+        coalesce(h.tags, '{}'), h.deployment_id, h.price_key, h.price_digest, h.window_ids, h.amount_nusd, 'held',
+        now(), now() + make_interval(secs => h.expires_in_s)
     FROM jsonb_to_recordset(%(holds)s::jsonb) AS h(id uuid, request_id uuid, attempt bigint, dealership_id uuid,
-        key_id uuid, purpose text, deployment_id text, price_key text, price_digest text, window_ids uuid[],
-        amount_nusd bigint, expires_in_s double precision), verdict
+        key_id uuid, user_id uuid, purpose text, tags text[], deployment_id text, price_key text, price_digest text,
+        window_ids uuid[], amount_nusd bigint, expires_in_s double precision), verdict
     WHERE verdict.ok
     RETURNING 1)
 SELECT verdict.ok, readiness.is_current, coalesce(readiness.barred, '{}'),
@@ -118,15 +124,23 @@ change AS MATERIALIZED (
         sum(b.due_nusd - b.booked_nusd)::bigint AS spent_nusd
     FROM booking b, unnest(b.window_ids) AS w(id) GROUP BY w.id),
 locked_window AS MATERIALIZED (
-    SELECT b.id FROM budget_window b
+    SELECT b.id, b.alerted_percent FROM budget_window b
     WHERE b.organization_id = %(organization_id)s AND b.id = ANY (ARRAY(SELECT id FROM change))
     ORDER BY b.id FOR UPDATE),
 moved AS (
     UPDATE budget_window b SET held_nusd = b.held_nusd - c.released_nusd, settled_nusd = b.settled_nusd + c.spent_nusd,
         overage_nusd = CASE WHEN b.is_hard THEN greatest(b.overage_nusd, b.settled_nusd + c.spent_nusd + b.held_nusd
-            - c.released_nusd - b.cap_nusd) ELSE b.overage_nusd END
-    FROM change c JOIN locked_window USING (id) WHERE b.organization_id = %(organization_id)s AND b.id = c.id
-    RETURNING b.id),
+            - c.released_nusd - b.cap_nusd) ELSE b.overage_nusd END,
+        alerted_percent = greatest(l.alerted_percent, (SELECT max(p) FROM unnest(b.alert_percents) AS p
+            WHERE (b.settled_nusd + c.spent_nusd) * 100 >= p * b.cap_nusd))
+    FROM change c JOIN locked_window l USING (id) WHERE b.organization_id = %(organization_id)s AND b.id = c.id
+    RETURNING b.id, b.settled_nusd, b.cap_nusd, b.alert_percents, b.alerted_percent, l.alerted_percent AS said_percent),
+alerted AS (
+    INSERT INTO budget_alert (organization_id, window_id, percent, settled_nusd, cap_nusd)
+    SELECT %(organization_id)s, m.id, p, m.settled_nusd, m.cap_nusd FROM moved m, unnest(m.alert_percents) AS p
+    WHERE p > m.said_percent AND p <= m.alerted_percent
+    ON CONFLICT DO NOTHING
+    RETURNING 1),
 booked AS (
     INSERT INTO entry (organization_id, hold_id, sequence, account, amount_nusd, kind, price_digest)
     SELECT b.organization_id, b.id, CASE WHEN b.is_first THEN 1 ELSE 2 END, side.account, side.amount_nusd,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from auterity_dagster.relaycore.budget import Budget, Enforcement, Scope, Window, window_value
+from auterity_dagster.relaycore.budget import Budget, Enforcement, Scope, Window, window_values
 from auterity_dagster.relaycore.ports import HoldRequest
 from auterity_dagster.storage.repositories import ledger_statements as statements
 from auterity_dagster.storage.repositories.ledger_connections import LedgerConnections
@@ -38,7 +38,7 @@ class BudgetBooks:
         if book is None:
             book = self._books[organization_id] = await self._read(organization_id)
         places = [
-            [(budget.id, value) for budget in book.budgets if (value := window_value(budget, request)) is not None]
+            [(budget.id, value) for budget in book.budgets for value in window_values(budget, request)]
             for request in requests
         ]
         missing = {place for of_request in places for place in of_request} - book.windows.keys()

@@ -11,6 +11,7 @@ from auterity_dagster.storage.tables.workflows import OutboxRow
 
 EXECUTIONS = "executions"
 APPROVALS = "approvals"
+BUDGETS = "budgets"
 
 
 def execution_topic(execution_id: UUID) -> str:

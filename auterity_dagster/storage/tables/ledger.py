@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, func
+from sqlalchemy import ARRAY, SmallInteger, Text, Uuid, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from auterity_dagster.storage.tables.base import Base
@@ -23,6 +23,7 @@ class BudgetRow(Base):
     time_zone: Mapped[str]
     cap_nusd: Mapped[int]
     enforcement: Mapped[str]
+    alert_percents: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
     version: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     archived_at: Mapped[datetime | None]
@@ -44,6 +45,22 @@ class BudgetWindowRow(Base):
     held_nusd: Mapped[int]
     settled_nusd: Mapped[int]
     overage_nusd: Mapped[int]
+    alert_percents: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    alerted_percent: Mapped[int]
+
+
+class BudgetAlertRow(Base):
+    """A window's spend has reached a percentage of its cap; written with the booking, announced soon after."""
+
+    __tablename__ = "budget_alert"
+
+    organization_id: Mapped[UUID] = mapped_column(primary_key=True)
+    window_id: Mapped[UUID] = mapped_column(primary_key=True)
+    percent: Mapped[int] = mapped_column(primary_key=True)
+    settled_nusd: Mapped[int]
+    cap_nusd: Mapped[int]
+    crossed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    announced_at: Mapped[datetime | None]
 
 
 class HoldRow(Base):
@@ -57,7 +74,9 @@ class HoldRow(Base):
     attempt: Mapped[int]
     dealership_id: Mapped[UUID | None]
     key_id: Mapped[UUID]
+    user_id: Mapped[UUID | None]
     purpose: Mapped[str]
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
     deployment_id: Mapped[str]
     price_key: Mapped[str]
     price_digest: Mapped[str]

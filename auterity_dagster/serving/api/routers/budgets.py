@@ -5,12 +5,12 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Header, Query
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from auterity_dagster.errors import Invalid
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.money import in_usd, nano_usd
-from auterity_dagster.relaycore.budget import EVERY_VALUE, Enforcement, Period, Scope
+from auterity_dagster.relaycore.budget import ALERT_PERCENTS, EVERY_VALUE, Enforcement, Period, Scope
 from auterity_dagster.serving.api.state import State
 from auterity_dagster.serving.api.whole_organization import require_whole_organization
 from auterity_dagster.serving.authentication import CurrentPrincipal
@@ -21,6 +21,7 @@ from auterity_dagster.storage.tables.ledger import BudgetRow, BudgetWindowRow
 
 router = DeclaredRouter(prefix="/budgets", tags=["Budgets"])
 BODY_LIMIT_BYTES = 4_096
+Percents = Annotated[tuple[Annotated[int, Field(ge=1, le=200)], ...], Field(max_length=10)]
 Dollars = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9]{1,7}(\.[0-9]{1,9})?$")]
 
 
@@ -36,14 +37,16 @@ class BudgetAdd(BaseModel):
     time_zone: Annotated[str, StringConstraints(max_length=64)] = "UTC"
     cap_usd: Dollars
     enforcement: Enforcement = Enforcement.HARD
+    alert_percents: Percents = ALERT_PERCENTS
 
 
-class CapChange(BaseModel):
-    """A new cap, in dollars."""
+class BudgetChange(BaseModel):
+    """What to change: the cap in dollars, the shares of it at which people are told, or both."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cap_usd: Dollars
+    cap_usd: Dollars | None = None
+    alert_percents: Percents | None = None
 
 
 class BudgetRead(BaseModel):
@@ -58,6 +61,7 @@ class BudgetRead(BaseModel):
     cap_usd: str
     cap_nusd: int
     enforcement: Enforcement
+    alert_percents: list[int]
     version: int
 
 
@@ -72,6 +76,7 @@ class WindowRead(BaseModel):
     held_nusd: int
     settled_nusd: int
     overage_nusd: int
+    alerted_percent: int
     left_usd: str
 
 
@@ -104,6 +109,7 @@ async def add_budget(state: State, principal: CurrentPrincipal, write: BudgetAdd
         time_zone=write.time_zone,
         cap_nusd=nano_usd(write.cap_usd),
         enforcement=write.enforcement,
+        alert_percents=write.alert_percents,
     )
     async with state.database.begin(principal.organization_id) as session:
         budget = await budgets.create_budget(session, principal.organization_id, wanted)
@@ -121,23 +127,32 @@ async def add_budget(state: State, principal: CurrentPrincipal, write: BudgetAdd
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="change",
 )
-async def change_cap(
-    state: State, principal: CurrentPrincipal, budget_id: UUID, write: CapChange, if_match: Annotated[str, Header()]
+async def change_budget(
+    state: State, principal: CurrentPrincipal, budget_id: UUID, write: BudgetChange, if_match: Annotated[str, Header()]
 ) -> BudgetRead:
-    """Change a budget's cap, in its open windows too; `If-Match` carries the version that was read."""
+    """Change a budget's cap or alerts, in its open windows too; `If-Match` carries the version that was read."""
     require_whole_organization(principal)
     if not if_match.strip('"').isdecimal():
         raise Invalid("If-Match carries the budget's version", field="if-match")
     async with state.database.begin(principal.organization_id) as session:
-        budget = await budgets.change_cap(
-            session, budget_id, cap_nusd=nano_usd(write.cap_usd), version=int(if_match.strip('"'))
+        before = await budgets.read_budget(session, budget_id)
+        budget = await budgets.change_budget(
+            session,
+            budget_id,
+            cap_nusd=before.cap_nusd if write.cap_usd is None else nano_usd(write.cap_usd),
+            alert_percents=before.alert_percents if write.alert_percents is None else write.alert_percents,
+            version=int(if_match.strip('"')),
         )
         await audit.append(
             session,
             actor=principal,
-            action="budget.cap_changed",
+            action="budget.changed",
             subject=f"budget/{budget_id}",
-            details={"cap_nusd": budget.cap_nusd, "version": budget.version},
+            details={
+                "cap_nusd": budget.cap_nusd,
+                "alert_percents": budget.alert_percents,
+                "version": budget.version,
+            },
         )
         return _read(budget)
 
@@ -169,6 +184,7 @@ def _read(budget: BudgetRow) -> BudgetRead:
         cap_usd=in_usd(budget.cap_nusd),
         cap_nusd=budget.cap_nusd,
         enforcement=Enforcement(budget.enforcement),
+        alert_percents=budget.alert_percents,
         version=budget.version,
     )
 
@@ -183,5 +199,6 @@ def _read_window(window: BudgetWindowRow) -> WindowRead:
         held_nusd=window.held_nusd,
         settled_nusd=window.settled_nusd,
         overage_nusd=window.overage_nusd,
+        alerted_percent=window.alerted_percent,
         left_usd=in_usd(window.cap_nusd - window.held_nusd - window.settled_nusd),
     )
