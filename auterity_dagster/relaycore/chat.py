@@ -33,6 +33,15 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotencyClaim:
+    """A caller's `Idempotency-Key`, as a digest, with that of everything that must be the same when it comes again."""
+
+    id: UUID
+    key_digest: bytes
+    request_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """What routing may look at. `prompt_tokens_bound` is never below what any provider counts for the prompt's text.
 
@@ -62,6 +71,7 @@ class ChatRequest:
     max_cost_nusd: NanoUsd | None = None
     timeout_s: float | None = None
     subject: str | None = None
+    claim: IdempotencyClaim | None = None
 
     @property
     def has_images(self) -> bool:

@@ -310,6 +310,7 @@ def _hold_request(run: _Run, step: Step) -> HoldRequest:
         prompt_nusd=step.prompt_nusd,
         max_tokens=step.max_tokens,
         expires_in_s=math.ceil(max(run.remaining_s, 0)) + HOLD_GRACE_S,
+        claim=run.request.claim,
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.catalog import CatalogSnapshot, Deployment
-from auterity_dagster.relaycore.chat import ChatRequest, ProviderAnswer, ProviderCall, StreamFrame
+from auterity_dagster.relaycore.chat import ChatRequest, IdempotencyClaim, ProviderAnswer, ProviderCall, StreamFrame
 from auterity_dagster.relaycore.pricing import Usage
 from auterity_dagster.relaycore.steering import Route
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
@@ -38,6 +38,7 @@ class HoldRequest:
     prompt_nusd: NanoUsd
     max_tokens: int
     expires_in_s: int
+    claim: IdempotencyClaim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,10 @@ class Ledger(Protocol):
     async def hold(self, request: HoldRequest) -> Hold:
         """Set the amount aside in every budget that applies, or raise.
 
-        Raises `BudgetExceeded`; `NotAuthenticated(code="key_revoked")`; `NotPermitted(code="key_frozen")`;
-        `Unavailable(code="ledger_unavailable")` with `details["retry_after_s"]`, after which no money is set aside.
+        With a claim the key becomes this request's in the same commit. Raises `BudgetExceeded`;
+        `Conflict(code="idempotency_running")` where it is another request's; `NotAuthenticated(code="key_revoked")`;
+        `NotPermitted(code="key_frozen")`; `Unavailable(code="ledger_unavailable")` with `details["retry_after_s"]`,
+        after which no money is set aside.
         """
         ...
 

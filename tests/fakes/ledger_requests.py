@@ -3,6 +3,7 @@
 from uuid import UUID, uuid4
 
 from auterity_dagster.relaycore.budget import Enforcement, Period, Scope
+from auterity_dagster.relaycore.chat import IdempotencyClaim
 from auterity_dagster.relaycore.ports import HoldRequest, UsageRecord
 from auterity_dagster.relaycore.pricing import Usage
 from auterity_dagster.storage.database import Database
@@ -20,6 +21,7 @@ def hold_request(
     tags: tuple[str, ...] = (),
     deployment_id: str = "sandbox-large",
     expires_in_s: int = 60,
+    claim: IdempotencyClaim | None = None,
 ) -> HoldRequest:
     return HoldRequest(
         organization_id=organization_id,
@@ -37,6 +39,7 @@ def hold_request(
         prompt_nusd=0,
         max_tokens=amount_nusd,
         expires_in_s=expires_in_s,
+        claim=claim,
     )
 
 

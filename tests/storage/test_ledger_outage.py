@@ -15,7 +15,7 @@ from tests.chaos.fault_proxy import FaultProxy, fault_proxy
 from tests.fakes.ledger_requests import hold_request, usage_record
 
 ORGANIZATION = uuid4()
-QUICK = LedgerSettings(answer_within_s=0.3, reap_every_s=3600, drain_within_s=5)
+QUICK = LedgerSettings(connect_within_s=5, answer_within_s=1, reap_every_s=3600, drain_within_s=20)
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 
 import orjson
 import structlog
+from psycopg.errors import DivisionByZero
 
-from auterity_dagster.errors import AuterityError, NotAuthenticated, NotPermitted, Unavailable
+from auterity_dagster.errors import AuterityError, Conflict, NotAuthenticated, NotPermitted, Unavailable
 from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.budget import Enforcement, Window, budget_exceeded, refused
 from auterity_dagster.relaycore.ports import Hold, HoldRequest
@@ -19,6 +20,7 @@ from auterity_dagster.storage.repositories.ledger_windows import BudgetBooks
 
 _log = structlog.get_logger(__name__)
 TOGETHER_TRIES = 3
+CLAIM_TRIES = 20
 RETRY_AFTER_S = 1
 
 
@@ -35,12 +37,14 @@ class Wanted:
 class Verdict:
     """What the statement said: admitted or not, whether its windows were the current ones, and the rooms it saw.
 
-    `barred` names keys that may not spend: "revoked", or the id of the request that froze the key.
+    `barred` names keys that may not spend: "revoked", or the id of the request that froze the key. `taken` names holds
+    whose idempotency key belongs to another request.
     """
 
     is_admitted: bool
     is_current: bool
     barred: dict[UUID, str]
+    taken: frozenset[UUID]
     rooms_nusd: dict[UUID, NanoUsd]
 
 
@@ -84,10 +88,15 @@ class Holding:
         waiting, tries = batch, 0
         while waiting := [wanted for wanted in waiting if not wanted.answer.done()]:
             tries += 1
-            together = waiting if tries <= TOGETHER_TRIES else waiting[:1]
+            together = _with_different_claims(waiting) if tries <= TOGETHER_TRIES else waiting[:1]
             requests = [wanted.request for wanted in together]
             version, windows = await self._books.windows(organization_id, requests)
-            verdict = await self._try(organization_id, version, list(zip(together, windows, strict=True)))
+            try:
+                verdict = await self._try(organization_id, version, list(zip(together, windows, strict=True)))
+            except DivisionByZero:
+                if tries > CLAIM_TRIES or not any(request.claim for request in requests):
+                    raise
+                continue
             if verdict.is_admitted:
                 self._answer(organization_id, together, windows, verdict)
             elif not verdict.is_current:
@@ -96,6 +105,10 @@ class Holding:
                 for wanted in together:
                     if wanted.request.key_id in verdict.barred and not wanted.answer.done():
                         wanted.answer.set_exception(_barred(verdict.barred[wanted.request.key_id]))
+            elif verdict.taken:
+                for wanted in together:
+                    if wanted.id in verdict.taken and not wanted.answer.done():
+                        wanted.answer.set_exception(idempotency_running())
             else:
                 pairs = list(zip(requests, windows, strict=True))
                 for refusal in refused(pairs, verdict.rooms_nusd):
@@ -116,15 +129,17 @@ class Holding:
             "window_ids": list(sums),
             "window_nusd": list(sums.values()),
             "key_ids": list({wanted.request.key_id for wanted, _ in batch}),
+            "claims": orjson.dumps([_claim_record(wanted) for wanted, _ in batch if wanted.request.claim is not None]),
             "holds": orjson.dumps([_hold_record(wanted, windows) for wanted, windows in batch]),
         }
-        ((is_admitted, is_current, barred, _, rooms),) = (
+        ((is_admitted, is_current, barred, taken, _, rooms),) = (
             await self._connections.transaction(organization_id, (statements.HOLD, parameters))
         )[0]
         return Verdict(
             is_admitted,
             is_current,
             {UUID(key_id): reason for key_id, reason in barred.items()},
+            frozenset(taken),
             {UUID(window_id): room for window_id, room in rooms.items()},
         )
 
@@ -158,6 +173,26 @@ def unavailable() -> Unavailable:
     )
 
 
+def idempotency_running() -> Conflict:
+    """Return the error of a call whose `Idempotency-Key` another one, that is not answered yet, came with."""
+    return Conflict(
+        "A call with this Idempotency-Key is being answered.", code="idempotency_running", retry_after_s=RETRY_AFTER_S
+    )
+
+
+def _with_different_claims(waiting: Sequence[Wanted]) -> list[Wanted]:
+    """Return those that may share a statement: one statement cannot claim a key for two requests."""
+    seen: set[bytes] = set()
+    chosen: list[Wanted] = []
+    for wanted in waiting:
+        claim = wanted.request.claim
+        if claim is None or claim.key_digest not in seen:
+            chosen.append(wanted)
+        if claim is not None:
+            seen.add(claim.key_digest)
+    return chosen
+
+
 def _barred(reason: str) -> AuterityError:
     if reason == "revoked":
         return NotAuthenticated("This key is revoked or expired.", code="key_revoked")
@@ -166,6 +201,18 @@ def _barred(reason: str) -> AuterityError:
         code="key_frozen",
         request_id=reason,
     )
+
+
+def _claim_record(wanted: Wanted) -> dict[str, object]:
+    claim = wanted.request.claim
+    assert claim is not None
+    return {
+        "hold_id": wanted.id,
+        "request_id": wanted.request.request_id,
+        "id": claim.id,
+        "key_digest": f"\\x{claim.key_digest.hex()}",
+        "request_digest": f"\\x{claim.request_digest.hex()}",
+    }
 
 
 def _hold_record(wanted: Wanted, windows: tuple[Window, ...]) -> dict[str, object]:

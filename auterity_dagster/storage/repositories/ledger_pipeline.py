@@ -67,6 +67,8 @@ class PipelinedConnection:
                 while not pgconn.is_busy():
                     result = pgconn.get_result()
                     if result is None:
+                        if pgconn.status == pq.ConnStatus.BAD:
+                            raise psycopg.OperationalError("the connection to PostgreSQL was lost")
                         continue
                     if result.status == pq.ExecStatus.PIPELINE_SYNC:
                         if len(results) != count:

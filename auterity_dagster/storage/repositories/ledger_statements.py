@@ -51,6 +51,8 @@ JOIN budget_window b ON b.organization_id = %(organization_id)s AND b.budget_id 
 # A first look without locks: a refusal costs neither a lock nor a sync to disk. After it, one guarded update.
 HOLD = """
 WITH wanted AS (SELECT * FROM unnest(%(window_ids)s::uuid[], %(window_nusd)s::bigint[]) AS w(id, nusd)),
+claim AS (SELECT * FROM jsonb_to_recordset(%(claims)s::jsonb) AS c(hold_id uuid, request_id uuid, id uuid,
+    key_digest bytea, request_digest bytea)),
 look AS MATERIALIZED (
     SELECT b.id, b.is_hard, b.cap_nusd - b.settled_nusd - b.held_nusd AS room_nusd FROM budget_window b
     WHERE b.organization_id = %(organization_id)s AND b.id = ANY (%(window_ids)s::uuid[])
@@ -62,11 +64,13 @@ readiness AS MATERIALIZED (
         (SELECT coalesce(bool_and(NOT is_hard OR nusd <= room_nusd), false) FROM look JOIN wanted USING (id)) AS fits,
         (SELECT jsonb_object_agg(k.id, coalesce(k.frozen_by_request_id::text, 'revoked')) FROM api_key k
             WHERE k.organization_id = %(organization_id)s AND k.id = ANY (%(key_ids)s::uuid[])
-            AND (k.revoked_at IS NOT NULL OR k.expires_at <= now() OR k.frozen_by_request_id IS NOT NULL)) AS barred),
+            AND (k.revoked_at IS NOT NULL OR k.expires_at <= now() OR k.frozen_by_request_id IS NOT NULL)) AS barred,
+        (SELECT array_agg(c.hold_id) FROM claim c JOIN idempotency i ON i.organization_id = %(organization_id)s
+            AND i.key_digest = c.key_digest AND i.request_id <> c.request_id AND i.expires_at > now()) AS taken),
 locked AS MATERIALIZED (
     SELECT b.id, b.is_hard, b.cap_nusd - b.settled_nusd - b.held_nusd AS room_nusd FROM budget_window b
     WHERE b.organization_id = %(organization_id)s AND b.id = ANY (%(window_ids)s::uuid[])
-        AND (SELECT is_current AND fits AND barred IS NULL FROM readiness)
+        AND (SELECT is_current AND fits AND barred IS NULL AND taken IS NULL FROM readiness)
     ORDER BY b.id FOR UPDATE),
 verdict AS MATERIALIZED (
     SELECT count(*) = cardinality(%(window_ids)s::uuid[])
@@ -87,11 +91,22 @@ made AS (
         key_id uuid, user_id uuid, purpose text, tags text[], deployment_id text, price_key text, price_digest text,
         window_ids uuid[], amount_nusd bigint, expires_in_s double precision), verdict
     WHERE verdict.ok
+    RETURNING 1),
+claimed AS (
+    INSERT INTO idempotency (organization_id, key_digest, id, request_digest, request_id, hold_id, expires_at)
+    SELECT %(organization_id)s, c.key_digest, c.id, c.request_digest, c.request_id, c.hold_id, now() + interval '24 h'
+    FROM claim c, verdict WHERE verdict.ok
+    ON CONFLICT (organization_id, key_digest) DO UPDATE SET id = excluded.id, request_digest = excluded.request_digest,
+        request_id = excluded.request_id, hold_id = excluded.hold_id, answer = NULL, created_at = now(),
+        expires_at = excluded.expires_at
+    WHERE idempotency.request_id = excluded.request_id OR idempotency.expires_at <= now()
     RETURNING 1)
-SELECT verdict.ok, readiness.is_current, coalesce(readiness.barred, '{}'),
-    -- Cannot differ while the rows are locked; if it ever did, the division undoes the whole batch.
+SELECT verdict.ok, readiness.is_current, coalesce(readiness.barred, '{}'), coalesce(readiness.taken, '{}'),
+    -- The windows are locked, so only a key that another request claimed this moment can make a difference: then the
+    -- division undoes the whole batch.
     CASE WHEN verdict.ok THEN 1 / ((SELECT count(*) FROM raised) = cardinality(%(window_ids)s::uuid[])
-        AND (SELECT count(*) FROM made) = jsonb_array_length(%(holds)s::jsonb))::int END,
+        AND (SELECT count(*) FROM made) = jsonb_array_length(%(holds)s::jsonb)
+        AND (SELECT count(*) FROM claimed) = (SELECT count(*) FROM claim))::int END,
     coalesce((SELECT jsonb_object_agg(id, room_nusd) FROM raised), (SELECT jsonb_object_agg(id, room_nusd) FROM locked),
         (SELECT jsonb_object_agg(id, room_nusd) FROM look), '{}')
 FROM verdict, readiness

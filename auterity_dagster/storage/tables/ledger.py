@@ -92,6 +92,22 @@ class HoldRow(Base):
     adjusted_at: Mapped[datetime | None]
 
 
+class IdempotencyRow(Base):
+    """A call that carried an `Idempotency-Key`: its latest hold, and once it is done its answer, sealed."""
+
+    __tablename__ = "idempotency"
+
+    organization_id: Mapped[UUID] = mapped_column(primary_key=True)
+    key_digest: Mapped[bytes] = mapped_column(primary_key=True)
+    id: Mapped[UUID]
+    request_digest: Mapped[bytes]
+    request_id: Mapped[UUID]
+    hold_id: Mapped[UUID]
+    answer: Mapped[bytes | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+
+
 class EntryRow(Base):
     """One side of a booking. Accounts: `spend`, `suspense` (unknown cost), `payable:<price key>`. Only ever added."""
 
