@@ -1,138 +1,121 @@
-"""What the gateway adds to a call: its latency against the same call sent to the sandbox directly, in one run.
+"""What a gateway costs: the same calls sent to a mock provider directly and through each gateway, in one run.
 
-Usage: python benchmarks/gateway.py [--calls 400] [--clients 16]. Everything is real: PostgreSQL with fsync on, one
-gateway process, one sandbox process, three budgets in force. Client, gateway, sandbox and PostgreSQL share the
-machine's cores, so the ratio is what compares runs, and the rate is a lower bound.
+Usage: python benchmarks/gateway.py [--only relaycore,passthrough] [--peers] [--seconds 4] [--rounds 3]. RelayCore runs
+with everything on, over PostgreSQL with fsync; peers (`--peers`: LiteLLM, Portkey, MLflow AI Gateway) are installed
+into a cache folder of their own and enforce no budgets. The gateway under test has one core to itself where there are
+two. Only ratios of one run travel between machines.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
-import aiohttp
+import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from auterity_dagster.embedded.postgres import free_port, start_postgres
-from auterity_dagster.embedded.secrets import ensure_secrets
-from auterity_dagster.relaycore.budget import Enforcement, Period, Scope
-from auterity_dagster.storage.database import BlockingDatabase, Database
-from auterity_dagster.storage.migrate import migrate
-from auterity_dagster.storage.repositories.budgets import NewBudget, create_budget
-from tests.fakes.gateway_stack import new_organization
+from auterity_dagster.embedded.ports import free_port
+from benchmarks.gateway_run.load import Target
+from benchmarks.gateway_run.measurement import Figures, Plan, measure, median_of
+from benchmarks.gateway_run.peers import PEERS, start_peer
+from benchmarks.gateway_run.processes import Machine, healthy, start, uvicorn
+from benchmarks.gateway_run.relaycore import MESSAGES, start_relaycore
+from benchmarks.gateway_run.report import table
 
-ROOT = Path(__file__).parents[1]
-BODY = {"model": "sandbox-small", "max_tokens": 64, "messages": [{"role": "user", "content": "Is the blue one there?"}]}
-SCOPES = (Scope.ORGANIZATION, Scope.KEY, Scope.PURPOSE)
+PROVIDER_PER_S = 500
+"""The rate at which the provider's own latency is taken: it is the same at every rate that a gateway reaches."""
+OURS = ("direct", "passthrough", "relaycore")
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--calls", type=int, default=400)
-    parser.add_argument("--clients", type=int, default=16)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help=f"of {', '.join((*OURS, *PEERS))}; the provider is always measured")
+    parser.add_argument("--peers", action="store_true", help="install and measure LiteLLM, Portkey and MLflow too")
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--stream-clients", type=int, default=8)
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "auterity-bench")
+    parser.add_argument("--json", type=Path, help="where to write every figure")
     wanted = parser.parse_args()
+    names = tuple(wanted.only.split(",")) if wanted.only else (*OURS, *(PEERS if wanted.peers else ()))
+    plan = Plan(wanted.seconds, wanted.rounds, wanted.clients, wanted.stream_clients)
+    machine = Machine()
+    machine.pin(os.getpid(), is_gateway=False)
     folder = Path(tempfile.mkdtemp(prefix="auterity-bench-"))
     folder.chmod(0o755)  # noqa: ASYNC240 - nothing runs yet
-    server = start_postgres(folder / "postgres")
-    processes: list[subprocess.Popen[bytes]] = []
     try:
-        migrate(server.url(), application_password="only-for-this-run")
-        url = server.url(user="auterity_app", password="only-for-this-run")
-        ensure_secrets(folder / "secrets")
-        blocking = BlockingDatabase(url)
-        organization_id, key = new_organization(blocking, folder / "secrets")
-        blocking.close()
-        database = Database(url)
-        async with database.begin(organization_id) as session:
-            for scope in SCOPES:
-                budget = NewBudget(scope.value, scope, "*", Period.MONTH, "UTC", 10**15, Enforcement.HARD)
-                await create_budget(session, organization_id, budget)
-        await database.close()
-        sandbox, gateway = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-        environment = os.environ | {
-            "AUTERITY_DATABASE_URL": url,
-            "AUTERITY_REDIS_URL": "redis://127.0.0.1:1",
-            "AUTERITY_SECRETS_DIR": str(folder / "secrets"),
-            "AUTERITY_DATA_DIR": str(folder),
-            "AUTERITY_CONFIG_DIR": str(ROOT / "config"),
-            "AUTERITY_SANDBOX_URL": sandbox,
-            "AUTERITY_SANDBOX_TOKEN_LATENCY_MS": "0",
+        with ExitStack() as stack:
+            targets, missing = await started(stack, names, folder=folder, cache=wanted.cache, machine=machine)
+            measured = await rounds_of(targets, plan)
+        report = {
+            "command": " ".join(["python", *sys.argv]),
+            "at": datetime.now(UTC).isoformat(timespec="minutes"),
+            "machine": {"cores": os.cpu_count(), "pinned": machine.is_pinned, "load_at_end": os.getloadavg()},
+            "targets": {target.name: {"note": target.note} | asdict(measured[target.name]) for target in targets},
+            "not_measured": missing,
         }
-        for name, address in (("sandbox", sandbox), ("relaycore", gateway)):
-            app = f"auterity_dagster.serving.{name}.app:create_app"
-            command = [sys.executable, "-m", "uvicorn", "--factory", app, "--port", address.rsplit(":", 1)[1]]
-            command += ["--log-level", "warning", "--no-access-log"]
-            processes.append(subprocess.Popen(command, env=environment, cwd=ROOT))  # noqa: ASYNC220
-        token = (folder / "secrets" / "sandbox_token").read_text()
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-            for address in (sandbox, gateway):
-                await healthy(http, address)
-            report: dict[str, object] = {"calls": wanted.calls, "clients": wanted.clients, "cores": os.cpu_count()}
-            for label, clients in (("one_client", 1), ("loaded", wanted.clients)):
-                for target, credential in ((sandbox, token), (gateway, key)):  # warm both up
-                    await measured(http, target, credential, calls=40, clients=clients)
-                direct = await measured(http, sandbox, token, calls=wanted.calls, clients=clients)
-                through = await measured(http, gateway, key, calls=wanted.calls, clients=clients)
-                added = {name: round(through[name] - direct[name], 2) for name in ("p50_ms", "p99_ms")}
-                ratio = round(through["p50_ms"] / direct["p50_ms"], 2)
-                report[label] = {"direct": direct, "gateway": through, "added": added, "ratio_p50": ratio}
-        print(json.dumps(report, indent=1))
+        print(table(measured, missing))
+        if wanted.json:
+            wanted.json.write_text(json.dumps(report, indent=1))
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(60)
-        server.stop()
         shutil.rmtree(folder)
 
 
-async def measured(
-    http: aiohttp.ClientSession, address: str, credential: str, *, calls: int, clients: int
-) -> dict[str, float]:
-    """Send calls from so many clients, each its next one when its last one is answered."""
-    took: list[float] = []
-    left = iter(range(calls))
-    headers = {"authorization": f"Bearer {credential}"}
-
-    async def client() -> None:
-        for _ in left:
-            began = time.perf_counter()
-            async with http.post(f"{address}/v1/chat/completions", json=BODY, headers=headers) as response:
-                await response.read()
-                assert response.status == 200, await response.text()
-            took.append((time.perf_counter() - began) * 1000)
-
-    began = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(clients):
-            group.create_task(client())
-    quantiles = statistics.quantiles(took, n=100)
-    return {
-        "p50_ms": round(quantiles[49], 2),
-        "p99_ms": round(quantiles[98], 2),
-        "requests_per_s": round(calls / (time.perf_counter() - began), 1),
-    }
-
-
-async def healthy(http: aiohttp.ClientSession, address: str) -> None:
-    async with asyncio.timeout(90):
-        while True:
+async def started(
+    stack: ExitStack, names: tuple[str, ...], *, folder: Path, cache: Path, machine: Machine
+) -> tuple[list[Target], dict[str, str]]:
+    """Start what is asked for; return the targets, and why each other one cannot be measured."""
+    port = free_port()
+    provider = [sys.executable, "-m", "benchmarks.gateway_run.provider", str(port)]
+    start(stack, provider, machine=machine, is_gateway=False, log=folder / "provider.log")
+    provider_url = f"http://127.0.0.1:{port}"
+    body: dict[str, object] = {"model": "mock", "max_tokens": 256, "messages": MESSAGES}
+    direct = Target("direct", port, "/v1/chat/completions", {"authorization": "Bearer bench"}, body)
+    await healthy(provider_url)
+    targets, missing = [direct], dict[str, str]()
+    if "passthrough" in names:
+        own = free_port()
+        command = uvicorn("benchmarks.gateway_run.passthrough:create_app", own)
+        environment = {"PROVIDER_URL": provider_url}
+        log = folder / "passthrough.log"
+        pid = start(stack, command, machine=machine, is_gateway=True, environment=environment, log=log)
+        await healthy(f"http://127.0.0.1:{own}/v1/chat/completions", statuses=(405,))
+        targets.append(
+            Target("pass-through", own, direct.path, direct.headers, body, (pid,), "no key, no budget, no log")
+        )
+    if "relaycore" in names:
+        targets.append(await start_relaycore(stack, folder, provider_url=provider_url, machine=machine))
+    for name in PEERS:
+        if name in names:
             try:
-                async with http.get(f"{address}/healthz") as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.1)
+                targets.append(
+                    await start_peer(
+                        stack, name, folder=folder, cache=cache, provider_url=provider_url, body=body, machine=machine
+                    )
+                )
+            except Exception as error:  # noqa: BLE001 - a peer that does not install or start is said to be so
+                missing[name] = f"{type(error).__name__}: {str(error)[:300]}"
+    return targets, missing
+
+
+async def rounds_of(targets: list[Target], plan: Plan) -> dict[str, Figures]:
+    """Measure round by round, every target in each, so that a busy minute meets all of them."""
+    taken: dict[str, list[Figures]] = {target.name: [] for target in targets}
+    for number in range(plan.rounds):
+        for target in targets:
+            figures = await measure(target, plan, half_load_per_s=None if target.pids else PROVIDER_PER_S)
+            taken[target.name].append(figures)
+            print(f"round {number + 1}: {target.name}: {figures.requests_per_s:.0f}/s", file=sys.stderr)
+    return {name: median_of(rounds) for name, rounds in taken.items()}
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())
