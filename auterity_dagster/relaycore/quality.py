@@ -1,30 +1,43 @@
 """How good a model is at a task, as a Beta posterior: its mean, and the lower bound that routing trusts."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Literal
 from uuid import UUID
+
+from auterity_dagster.errors import Invalid
 
 MAX_EVALUATION_WEIGHT = 50
 """Evaluation counts for at most this many observations, so that later evidence can still move the posterior."""
 
-LOWER_QUANTILE = 0.05
+LOWER_QUANTILE, UPPER_QUANTILE = 0.05, 0.95
+EVALUATION, SHARED = "evaluation", "shared"
+HALF_LIFE = timedelta(days=14)
+"""After so long a label counts half: models behind a name change, and so does what is asked of them."""
+
+LabelSource = Literal["workflow_outcome", "judge", "thumb"]
+LABEL_WEIGHTS: Mapping[str, float] = {"workflow_outcome": 1.0, "judge": 0.5, "thumb": 0.3, SHARED: 1.0}
+"""What one label of a source counts: a sale or an approved reply says more than a click."""
 
 
 @dataclass(frozen=True, slots=True)
 class QualityEvidence:
     """What one source measured: the mean score (0-1) of an artefact over a number of items of a task.
 
-    `artefact_digest` names the exact bytes that were measured, or `provider:<provider>/<model>`.
+    `artefact_digest` names the exact bytes that were measured, or `provider:<provider>/<model>`. Labels of one source
+    are kept as one running sum: `items` is what they counted together at `recorded_at`, older ones less.
     """
 
     organization_id: UUID
     task: str
     artefact_digest: str
     source: str
-    items: int
+    items: float
     mean_score: float
+    recorded_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +56,46 @@ class Quality:
         """The 5 % quantile: 0.05 where nothing is known."""
         return beta_quantile(LOWER_QUANTILE, self.alpha, self.beta)
 
+    @property
+    def upper_bound(self) -> float:
+        """The 95 % quantile: what the model may still turn out to be."""
+        return beta_quantile(UPPER_QUANTILE, self.alpha, self.beta)
 
-def posterior(evidence: Iterable[QualityEvidence]) -> Quality:
-    """Return the posterior after evaluations: α = 1 + Σ k·s, β = 1 + Σ k·(1−s), k = min(items, 50) in all.
 
-    The uniform prior stays in, so that a perfect score on a few items is not taken for certainty.
+def posterior(evidence: Iterable[QualityEvidence], *, now: datetime) -> Quality:
+    """Return the posterior: α = 1 + Σ w·s, β = 1 + Σ w·(1−s), w being what each source still counts.
+
+    All evaluations together count for at most 50 items and do not age. The uniform prior stays in, so that a perfect
+    score on a few items is not taken for certainty.
     """
-    items = good = 0.0
+    items = good = weight = weighted = 0.0
     for one in evidence:
-        items += one.items
-        good += one.items * one.mean_score
-    if items == 0:
-        return Quality()
-    weight, share = min(items, MAX_EVALUATION_WEIGHT), good / items
-    return Quality(1 + weight * share, 1 + weight * (1 - share))
+        if one.source == EVALUATION:
+            items += one.items
+            good += one.items * one.mean_score
+        else:
+            counted = label_weight(one, now=now)
+            weight += counted
+            weighted += counted * one.mean_score
+    if items > 0:
+        measured = min(items, MAX_EVALUATION_WEIGHT)
+        weight += measured
+        weighted += measured * good / items
+    return Quality(1 + weighted, 1 + weight - weighted)
+
+
+def label_weight(evidence: QualityEvidence, *, now: datetime) -> float:
+    """Return what labels of a source count now. Their age is taken in whole hours, so that equal looks agree."""
+    age = now - (evidence.recorded_at or now)
+    hours = max(age // timedelta(hours=1), 0)
+    return LABEL_WEIGHTS[evidence.source] * evidence.items * 0.5 ** (hours / (HALF_LIFE / timedelta(hours=1)))
+
+
+def require_score(score: float) -> float:
+    """Return a label's score. Raises `Invalid` unless it lies between 0 (bad) and 1 (good)."""
+    if not 0 <= score <= 1:
+        raise Invalid("A score lies between 0 (bad) and 1 (good).", field="score")
+    return score
 
 
 @lru_cache(maxsize=4096)

@@ -23,7 +23,7 @@ from auterity_dagster.relaycore.shedding import Places
 from auterity_dagster.serving.authentication import Authentication
 from auterity_dagster.serving.declared_router import Declaration, verify_declared
 from auterity_dagster.serving.http_errors import install_error_handlers
-from auterity_dagster.serving.relaycore import routes
+from auterity_dagster.serving.relaycore import feedback, routes
 from auterity_dagster.serving.relaycore.catalog import RefreshingCatalog
 from auterity_dagster.serving.relaycore.chat_wire import ChatWire
 from auterity_dagster.serving.relaycore.endpoint import Endpoint
@@ -89,6 +89,7 @@ def build_app(settings: GatewaySettings, *, opened: OpenLedger = open_ledger) ->
     app = GatewayApp(title="Auterity gateway", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     install_error_handlers(app)
     app.include_router(routes.router)
+    app.include_router(feedback.router)
     declaration = Declaration("api_key", Permission.GATEWAY_CALL, BODY_LIMIT_BYTES, "none")
     for path, wire in WIRES.items():
         app.router.routes.append(DeclaredAsgiRoute(path, Endpoint(wire), methods=["POST"], declaration=declaration))

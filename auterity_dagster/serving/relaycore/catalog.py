@@ -174,7 +174,8 @@ def _quality(evidence: tuple[QualityEvidence, ...]) -> Mapping[tuple[str, str], 
     by_artefact: dict[tuple[str, str], list[QualityEvidence]] = defaultdict(list)
     for one in evidence:
         by_artefact[(one.task, one.artefact_digest)].append(one)
-    return {key: posterior(group) for key, group in by_artefact.items()}
+    now = datetime.now(UTC)
+    return {key: posterior(group, now=now) for key, group in by_artefact.items()}
 
 
 def _in_force(listed: PriceList) -> Mapping[str, Price]:

@@ -70,6 +70,7 @@ def _row(record: RequestRecord) -> dict[str, object]:
         "rule": route.rule if route else None,
         "decision": route.considered if route else (),
         "deployment_id": record.deployment_id,
+        "artefact_digest": _artefact_digest(record),
         "attempts": record.attempts,
         "outcome": record.outcome,
         "prompt_tokens": usage.prompt_tokens if usage else None,
@@ -78,3 +79,10 @@ def _row(record: RequestRecord) -> dict[str, object]:
         "latency_ms": record.latency_ms,
         "received_at": record.received_at,
     }
+
+
+def _artefact_digest(record: RequestRecord) -> str | None:
+    """Which bytes answered: the deployment may serve others when a label arrives."""
+    steps = record.route.steps if record.route else ()
+    answered = (one.deployment for one in steps if one.deployment.id == record.deployment_id)
+    return next((one.artefact_digest for one in answered), None)

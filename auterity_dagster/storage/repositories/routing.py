@@ -77,7 +77,15 @@ async def routing_state(session: AsyncSession) -> RoutingState:
     return RoutingState(
         served=tuple(ServedCandidate(_served(row), bool(is_passing)) for row, is_passing in served),
         evidence=tuple(
-            QualityEvidence(row.organization_id, row.task, row.artefact_digest, row.source, row.items, row.mean_score)
+            QualityEvidence(
+                organization_id=row.organization_id,
+                task=row.task,
+                artefact_digest=row.artefact_digest,
+                source=row.source,
+                items=row.items,
+                mean_score=row.mean_score,
+                recorded_at=row.recorded_at,
+            )
             for row in evidence
         ),
     )

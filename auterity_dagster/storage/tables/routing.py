@@ -30,7 +30,10 @@ class DeploymentRow(Base):
 
 
 class RouteQualityRow(Base):
-    """Evidence from one source of how good an artefact is at a task; new evidence of a source replaces its old."""
+    """Evidence from one source of how good an artefact is at a task.
+
+    A new evaluation replaces the old one; labels are added to a running sum, `items` being its weight at `recorded_at`.
+    """
 
     __tablename__ = "route_quality"
 
@@ -38,7 +41,7 @@ class RouteQualityRow(Base):
     task: Mapped[str] = mapped_column(Text, primary_key=True)
     artefact_digest: Mapped[str] = mapped_column(Text, primary_key=True)
     source: Mapped[str] = mapped_column(Text, primary_key=True)
-    items: Mapped[int]
+    items: Mapped[float]
     mean_score: Mapped[float]
     recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -61,6 +64,7 @@ class RequestRow(Base):
     rule: Mapped[str | None] = mapped_column(Text)
     decision: Mapped[list[Any]]
     deployment_id: Mapped[str | None] = mapped_column(Text)
+    artefact_digest: Mapped[str | None] = mapped_column(Text)
     attempts: Mapped[list[Any]]
     outcome: Mapped[str] = mapped_column(Text)
     prompt_tokens: Mapped[int | None]

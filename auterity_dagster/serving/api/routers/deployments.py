@@ -1,6 +1,7 @@
 """Where models can be called, and how good each is known to be at which task."""
 
 import asyncio
+from datetime import datetime
 
 from pydantic import BaseModel
 
@@ -21,10 +22,13 @@ router = DeclaredRouter(tags=["Deployments"])
 
 
 class QualityRead(BaseModel):
-    """What evaluation says of a deployment at one task; routing trusts `lower_bound`, the 5 % quantile."""
+    """What is known of a deployment at one task; routing trusts `lower_bound`, the 5 % quantile.
+
+    `items` are evaluated items and labels together, `mean_score` the posterior's mean.
+    """
 
     task: str
-    items: int
+    items: float
     mean_score: float
     lower_bound: float
 
@@ -57,11 +61,16 @@ async def list_deployments(state: State, principal: CurrentPrincipal) -> list[De
         routing = await routing_state(session)
     known: list[tuple[Deployment, bool | None]] = [(one.deployment(), None) for one in policy.deployments]
     known += [(served_deployment(one.served), one.has_passing_verdict) for one in routing.served]
-    return [_read(deployment, passing, routing.evidence) for deployment, passing in known]
+    now = state.clock.now()
+    return [_read(deployment, passing, routing.evidence, now=now) for deployment, passing in known]
 
 
 def _read(
-    deployment: Deployment, has_passing_verdict: bool | None, evidence: tuple[QualityEvidence, ...]
+    deployment: Deployment,
+    has_passing_verdict: bool | None,
+    evidence: tuple[QualityEvidence, ...],
+    *,
+    now: datetime,
 ) -> DeploymentRead:
     own = [one for one in evidence if one.artefact_digest == deployment.artefact_digest]
     return DeploymentRead(
@@ -73,15 +82,15 @@ def _read(
         weight_percent=deployment.weight_percent,
         tasks=sorted(deployment.tasks),
         has_passing_verdict=has_passing_verdict,
-        quality=[_quality(task, own) for task in sorted({one.task for one in own})],
+        quality=[_quality(task, own, now=now) for task in sorted({one.task for one in own})],
     )
 
 
-def _quality(task: str, evidence: list[QualityEvidence]) -> QualityRead:
+def _quality(task: str, evidence: list[QualityEvidence], *, now: datetime) -> QualityRead:
     of_task = [one for one in evidence if one.task == task]
+    known = posterior(of_task, now=now)
     items = sum(one.items for one in of_task)
-    mean = sum(one.items * one.mean_score for one in of_task) / items
-    return QualityRead(task=task, items=items, mean_score=mean, lower_bound=posterior(of_task).lower_bound)
+    return QualityRead(task=task, items=items, mean_score=known.mean, lower_bound=known.lower_bound)
 
 
 def _policy(state: ApiState) -> SteeringPolicy:
