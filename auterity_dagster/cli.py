@@ -34,7 +34,9 @@ app = typer.Typer(
 serve = typer.Typer(no_args_is_help=True, help="Run one server in the foreground, configured by the environment.")
 organizations = typer.Typer(no_args_is_help=True, help="Customer companies.")
 app.add_typer(serve, name="serve")
+routing = typer.Typer(no_args_is_help=True, help="Learned routing: which prompts need which model.")
 app.add_typer(organizations, name="organizations")
+app.add_typer(routing, name="routing")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept (AUTERITY_DATA_DIR, else var/).")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Listen on this port instead.")]
@@ -184,6 +186,23 @@ def create_organization(
     )
     typer.echo(f"organization {created.organization_id}")
     typer.echo(f"owner {created.owner_id}")
+
+
+@routing.command("evaluate")
+def evaluate_routing(
+    *,
+    outcomes: Annotated[Path, typer.Option(help="Parquet with the columns prompt, task, model, score, cost.")],
+    seeds: Annotated[str, typer.Option(help="One split of the prompts for each seed.")] = "0,1,2,3,4",
+    strong: Annotated[
+        str | None, typer.Option(help="The dear model of the pair (default: the best on average).")
+    ] = None,
+    weak: Annotated[str | None, typer.Option(help="The cheap model of the pair (default: the cheapest other).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Learn from measured outcomes which prompts need the dear model; print the cost-quality curve, APGR and CPT."""
+    from auterity_dagster.training.routing.command import evaluate_file
+
+    evaluate_file(outcomes, seeds=seeds, strong=strong, weak=weak, as_json=as_json)
 
 
 def _serve(app_name: str, *, host: str, port: int) -> None:
