@@ -4,8 +4,8 @@ from alembic import op
 
 from auterity_dagster.storage.migrations.row_security import LOOKUP_ROLE, grant_lookup, protect
 
-revision = "0007"
-down_revision: str | None = "0006"
+revision = "0009"
+down_revision: str | None = "0008"
 
 TABLES = {
     "feedback": """
