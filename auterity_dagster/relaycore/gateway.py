@@ -25,9 +25,11 @@ from auterity_dagster.relaycore.ports import (
     Ledger,
     ProviderClient,
     Providers,
+    RateLimits,
     RequestLog,
     RequestRecord,
 )
+from auterity_dagster.relaycore.rate_limit import Admission
 from auterity_dagster.relaycore.relay import Relay, Streams
 from auterity_dagster.relaycore.retrying import Plan, RetryBudget
 from auterity_dagster.relaycore.shedding import Places
@@ -46,10 +48,11 @@ Answered = TypeVar("Answered")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the caller gets beside the bytes: the attempt that answered, and how many there were."""
+    """What the caller gets beside the bytes: the attempt that answered, how many there were, and how limits stand."""
 
     attempt: Attempt
     attempts: int
+    admission: Admission | None
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -65,6 +68,7 @@ class _Run:
     received_at: datetime
     started_s: float
     records: list[AttemptRecord]
+    admission: Admission | None
     relay: Relay | None = None
     waiting: asyncio.Timeout | None = None
 
@@ -91,11 +95,12 @@ class Gateway:
         providers: Providers,
         log: RequestLog,
         tasks: asyncio.TaskGroup,
+        limits: RateLimits,
         places: Places,
         drain: Drain,
     ) -> None:
         self._catalog, self._ledger, self._providers, self._log, self._tasks = catalog, ledger, providers, log, tasks
-        self._places, self._drain = places, drain
+        self._limits, self._places, self._drain = limits, places, drain
         self._breakers: dict[tuple[str, str | None], Breaker] = {}
         self._retries = RetryBudget()
         self._streams = Streams()
@@ -133,6 +138,8 @@ class Gateway:
         self._drain.require_time_left()
         await self._places.take(organization_id)
         try:
+            needed = request.prompt_tokens_estimate + (request.max_tokens or policy.defaults.max_output_tokens)
+            admission = await self._limits.admit(request.caller, tokens=needed)
             route = await self._route(policy, request)
         except BaseException as error:
             took_s = time.monotonic() - started_s
@@ -143,7 +150,7 @@ class Gateway:
             raise
         total_s = min(policy.defaults.deadlines.total_s, request.timeout_s or policy.defaults.deadlines.total_s)
         plan = Plan(route, policy.defaults.attempts, random.random)
-        run = _Run(request, body, policy, route, plan, started_s + total_s, received_at, started_s, [])
+        run = _Run(request, body, policy, route, plan, started_s + total_s, received_at, started_s, [], admission)
         self._drain.watch(run)
         return run
 
@@ -170,7 +177,7 @@ class Gateway:
                 hold, step = await self._hold(run, step)
                 attempt = Attempt(run.request, run.route, step, hold)
                 self._breaker(run.policy, step).started()
-                return Answer(attempt, run.plan.attempts), await call(run, attempt)
+                return Answer(attempt, run.plan.attempts, run.admission), await call(run, attempt)
             except ProviderFailed as failure:
                 self._drain.require_time_left()
                 following = run.plan.after(step, failure, remaining_s=run.remaining_s)
@@ -262,6 +269,10 @@ class Gateway:
         await close_hold(self._ledger, attempt, failure)
 
     def _note_request(self, run: _Run, attempt: Attempt | None, *, outcome: str) -> None:
+        usage = attempt.usage if attempt else None
+        if run.admission is not None and (usage is not None or attempt is None):
+            used_tokens = usage.prompt_tokens + usage.completion_tokens if usage is not None else 0
+            self._limits.correct(run.admission, used_tokens=used_tokens)
         self._log.add(
             RequestRecord(
                 request=run.request,
@@ -270,7 +281,7 @@ class Gateway:
                 deployment_id=attempt.step.deployment.id if attempt else None,
                 attempts=tuple(run.records),
                 outcome=outcome,
-                usage=attempt.usage if attempt else None,
+                usage=usage,
                 cost_nusd=(attempt.cost_nusd or 0) if attempt else 0,
                 latency_ms=round((time.monotonic() - run.started_s) * 1000),
                 received_at=run.received_at,

@@ -8,8 +8,16 @@ from uuid import UUID
 
 from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.catalog import CatalogSnapshot, Deployment
-from auterity_dagster.relaycore.chat import ChatRequest, IdempotencyClaim, ProviderAnswer, ProviderCall, StreamFrame
+from auterity_dagster.relaycore.chat import (
+    Caller,
+    ChatRequest,
+    IdempotencyClaim,
+    ProviderAnswer,
+    ProviderCall,
+    StreamFrame,
+)
 from auterity_dagster.relaycore.pricing import Usage
+from auterity_dagster.relaycore.rate_limit import Admission
 from auterity_dagster.relaycore.steering import Route
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
 
@@ -148,6 +156,18 @@ class Catalog(Protocol):
 
     def refuse_deployment(self, deployment: Deployment) -> None:
         """Leave the deployment unused for a while: its provider does not know its model."""
+        ...
+
+
+class RateLimits(Protocol):
+    """Requests and tokens a minute, counted over all gateway processes together."""
+
+    async def admit(self, caller: Caller, *, tokens: int) -> Admission | None:
+        """Count a request that may need so many tokens; None where nothing limits it. Raises `RateLimited`."""
+        ...
+
+    def correct(self, admission: Admission, *, used_tokens: int) -> None:
+        """Put what the request used in place of what it was taken to need; it is booked off the caller's path."""
         ...
 
 

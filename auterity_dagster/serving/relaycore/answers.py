@@ -5,6 +5,7 @@ from typing import Any
 
 from auterity_dagster.relaycore.gateway import Answer
 from auterity_dagster.relaycore.relay import Relay
+from auterity_dagster.serving.relaycore.limit_headers import limit_headers
 from auterity_dagster.serving.relaycore.wire import Asked, Wire
 from auterity_dagster.serving.relaycore.wire_errors import WireError
 
@@ -67,7 +68,10 @@ def _headers(answer: Answer) -> Headers:
         values["x-auterity-degraded"] = "quality"
     if attempt.dropped:
         values["x-auterity-dropped-params"] = ",".join(attempt.dropped)
-    return [(name.encode(), str(value).encode()) for name, value in values.items()]
+    headers = [(name.encode(), str(value).encode()) for name, value in values.items()]
+    if answer.admission is not None:
+        headers += limit_headers(answer.admission.tightest)
+    return headers
 
 
 async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:

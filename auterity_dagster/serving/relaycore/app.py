@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from fastapi import FastAPI
+from redis.asyncio import Redis
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -28,18 +29,23 @@ from auterity_dagster.serving.relaycore.catalog import RefreshingCatalog
 from auterity_dagster.serving.relaycore.chat_wire import ChatWire
 from auterity_dagster.serving.relaycore.endpoint import Endpoint
 from auterity_dagster.serving.relaycore.gateway_request import BODY_LIMIT_BYTES
+from auterity_dagster.serving.relaycore.presence import Presence
 from auterity_dagster.serving.relaycore.providers import ConfiguredProviders
 from auterity_dagster.serving.relaycore.request_log import RequestWriter
 from auterity_dagster.serving.relaycore.state import GatewayState
 from auterity_dagster.serving.relaycore.wire import Wire
 from auterity_dagster.settings import GatewaySettings
 from auterity_dagster.storage.database import Database
+from auterity_dagster.storage.redis_rate_limits import RedisRateLimits
 from auterity_dagster.storage.repositories.application_role import require_bound_role
 from auterity_dagster.storage.repositories.budget_alerts import announce_for_ever
 from auterity_dagster.storage.repositories.ledger import open_ledger
 
 OpenLedger = Callable[[str], AbstractAsyncContextManager[Ledger]]
 WIRES: Mapping[str, Wire] = {"/v1/chat/completions": ChatWire()}
+REDIS_S = 2.0
+"""When a connection to Redis is given up; whoever asks it waits far less."""
+
 GC_THRESHOLDS = (50_000, 50, 50)
 """Requests make much short-lived garbage: Python's default of 700 objects costs a quarter of the CPU here."""
 
@@ -110,7 +116,19 @@ async def _composed(settings: GatewaySettings, stack: AsyncExitStack, opened: Op
     stack.push_async_callback(log.flush)
     drain = Drain(within_s=settings.gateway_drain_s)
     streams = await stack.enter_async_context(_draining(drain))
-    await stack.enter_async_context(running_beside(catalog.watch(), log.write_for_ever(), announce_for_ever(database)))
+    redis = Redis.from_url(str(settings.redis_url), socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S)
+    stack.push_async_callback(redis.aclose)
+    presence = Presence(database)
+    limits = RedisRateLimits(redis, limits_of=catalog.rate_limits, live=lambda: presence.live)
+    await stack.enter_async_context(
+        running_beside(
+            catalog.watch(),
+            log.write_for_ever(),
+            announce_for_ever(database),
+            presence.beat_for_ever(),
+            limits.correct_for_ever(),
+        )
+    )
     clock = SystemClock()
     tokens = access_tokens(read_secret(settings.secrets_dir, "signing_key.pem"), clock=clock)
     return GatewayState(
@@ -120,6 +138,7 @@ async def _composed(settings: GatewaySettings, stack: AsyncExitStack, opened: Op
             providers=providers,
             log=log,
             tasks=streams,
+            limits=limits,
             places=Places(settings.gateway_places),
             drain=drain,
         ),

@@ -18,6 +18,7 @@ from auterity_dagster.relaycore.catalog import CatalogSnapshot, Deployment, serv
 from auterity_dagster.relaycore.price_list import PriceList, load_prices
 from auterity_dagster.relaycore.pricing import Price
 from auterity_dagster.relaycore.quality import Quality, QualityEvidence, posterior
+from auterity_dagster.relaycore.rate_limit import RateLimit
 from auterity_dagster.relaycore.steering_file import load_policy
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
 from auterity_dagster.serving.relaycore.providers import ConfiguredProviders
@@ -99,6 +100,10 @@ class RefreshingCatalog:
             if dealership_id in known.dealership_ids:
                 return
         raise NotPermitted("There is no such dealership, or the key may not act for it.", field="x-auterity-dealership")
+
+    async def rate_limits(self, organization_id: UUID) -> Mapping[UUID, RateLimit]:
+        """Return an organization's limits by what they limit. Raises `Unavailable` where nothing was ever read."""
+        return (await self._organization(organization_id, max_age_s=REFRESH_S)).state.limits
 
     def refuse_credential(self, deployment: Deployment) -> None:
         self._refused_until_s[deployment.credential or ""] = time.monotonic() + REFUSED_PAUSE_S

@@ -1,13 +1,16 @@
 """Errors as each wire writes them: the status, a stable code, and whether a client should try again."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import orjson
 
-from auterity_dagster.errors import AuterityError, Invalid, ProviderFailed
+from auterity_dagster.errors import AuterityError, Invalid, ProviderFailed, RateLimited
+from auterity_dagster.relaycore.rate_limit import Standing
 from auterity_dagster.serving.http_errors import status_of
+from auterity_dagster.serving.relaycore.limit_headers import limit_headers
 
 _OF_CAUSE: Mapping[str, tuple[int, str]] = {
     "connection": (502, "upstream_error"),
@@ -83,7 +86,7 @@ def _status_and_document(error: AuterityError) -> tuple[int, dict[str, Any]]:
         "type": _TYPE_OF_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error"),
         "code": code,
         "param": error.details.get("field"),
-        "details": {name: value for name, value in error.details.items() if name != "field"},
+        "details": {name: value for name, value in error.details.items() if name not in ("field", "standings")},
     }
 
 
@@ -96,9 +99,11 @@ def _answer(error: AuterityError, status: int, body: Mapping[str, Any], *, reque
     ]
     if request_id is not None:
         headers += [(b"x-request-id", str(request_id).encode()), (b"request-id", str(request_id).encode())]
-    retry_after = error.details.get("retry_after_s", 1 if retry else None)
-    if retry_after is not None:
-        headers.append((b"retry-after", str(retry_after).encode()))
+    asked_s = error.retry_after_s if isinstance(error, ProviderFailed) else error.details.get("retry_after_s")
+    if retry or asked_s is not None:
+        headers.append((b"retry-after", str(math.ceil(cast(float, asked_s or 1))).encode()))
+    if isinstance(error, RateLimited):
+        headers += limit_headers(cast(Iterable[Standing], error.details.get("standings", ())))
     return WireError(status, tuple(headers), orjson.dumps(body, default=str))
 
 

@@ -1,7 +1,7 @@
 """What routing reads and writes: served deployments, evidence of quality, answered requests."""
 
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session
 
 from auterity_dagster.relaycore.catalog import Alias, ServedCandidate, ServedDeployment
 from auterity_dagster.relaycore.quality import QualityEvidence
+from auterity_dagster.relaycore.rate_limit import RateLimit
 from auterity_dagster.storage.repositories.gate_verdicts import passes
+from auterity_dagster.storage.repositories.rate_limits import rate_limits
 from auterity_dagster.storage.tables.routing import DeploymentRow, RequestRow, RouteQualityRow
 
 
@@ -23,6 +25,7 @@ class RoutingState:
 
     served: tuple[ServedCandidate, ...]
     evidence: tuple[QualityEvidence, ...]
+    limits: Mapping[UUID, RateLimit]
 
 
 def publish_deployment(session: Session, served: ServedDeployment) -> None:
@@ -70,7 +73,7 @@ def record_quality(session: Session, evidence: QualityEvidence) -> None:
 
 
 async def routing_state(session: AsyncSession) -> RoutingState:
-    """Read the organization's served deployments, each with the newest verdict on its digest, and its evidence."""
+    """Read the organization's served deployments, each with the newest verdict on its digest, evidence and limits."""
     verdict = passes(DeploymentRow.artefact_digest.expression).correlate(DeploymentRow).scalar_subquery()
     served = await session.execute(select(DeploymentRow, verdict).order_by(DeploymentRow.id, DeploymentRow.alias))
     evidence = await session.scalars(select(RouteQualityRow))
@@ -88,6 +91,7 @@ async def routing_state(session: AsyncSession) -> RoutingState:
             )
             for row in evidence
         ),
+        limits={limit.subject_id: limit for limit in await rate_limits(session)},
     )
 
 

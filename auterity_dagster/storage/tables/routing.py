@@ -72,3 +72,16 @@ class RequestRow(Base):
     cost_nusd: Mapped[int]
     latency_ms: Mapped[int]
     received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class RateLimitRow(Base):
+    """What an organization, one of its dealerships or one of its keys may use a minute."""
+
+    __tablename__ = "rate_limit"
+
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organization.id"), primary_key=True)
+    scope: Mapped[str] = mapped_column(Text, primary_key=True)
+    subject_id: Mapped[UUID] = mapped_column(primary_key=True)
+    requests_per_minute: Mapped[int | None]
+    tokens_per_minute: Mapped[int | None]
+    changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
