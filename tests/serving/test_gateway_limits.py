@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from pydantic import RedisDsn
 from sqlalchemy import select
 
 from auterity_dagster.relaycore.rate_limit import RateLimit
@@ -13,7 +12,7 @@ from auterity_dagster.storage.tables.identity import ApiKeyRow
 from tests.conftest import DatabaseUrls
 from tests.fakes.gateway_stack import Stack, running_stack, until
 
-NOBODY = RedisDsn("redis://127.0.0.1:9")
+NOBODY = "redis://127.0.0.1:9"
 
 
 @pytest.fixture
@@ -27,10 +26,8 @@ async def limit_organization(stack: Stack, *, requests: int | None = None, token
         await put_rate_limit(session, RateLimit("organization", stack.organization_id, requests, tokens))
 
 
-async def test_who_has_no_limit_is_told_of_none_and_needs_no_redis(
-    database_urls: DatabaseUrls, redis_url: str, tmp_path: Path
-) -> None:
-    async with running_stack(database_urls, redis_url, tmp_path, redis_url=NOBODY) as stack:
+async def test_who_has_no_limit_is_told_of_none_and_needs_no_redis(database_urls: DatabaseUrls, tmp_path: Path) -> None:
+    async with running_stack(database_urls, NOBODY, tmp_path) as stack:
         answer = await stack.ask()
 
     assert answer.status_code == 200
@@ -79,10 +76,8 @@ async def test_tokens_are_counted_by_an_estimate_and_given_back_when_the_usage_i
     await until(is_corrected)
 
 
-async def test_without_redis_each_process_admits_its_share(
-    database_urls: DatabaseUrls, redis_url: str, tmp_path: Path
-) -> None:
-    async with running_stack(database_urls, redis_url, tmp_path, redis_url=NOBODY) as stack:
+async def test_without_redis_each_process_admits_its_share(database_urls: DatabaseUrls, tmp_path: Path) -> None:
+    async with running_stack(database_urls, NOBODY, tmp_path) as stack:
         await limit_organization(stack, requests=3)
 
         statuses = [(await stack.ask()).status_code for _ in range(4)]
