@@ -1,6 +1,6 @@
 """Routes that declare who may call them: enforced before the body is read; start-up refuses a route without it."""
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -90,9 +90,13 @@ class DeclaredRouter(APIRouter):
         permission: RoutePermission,
         body_limit_bytes: int,
         audit_class: AuditClass,
+        problems: Sequence[int] = (),
         **options: Any,
     ) -> Callable[[Endpoint], Endpoint]:
-        """Declare a route; `options` are FastAPI's own (`status_code`, `response_model`, …); 0 bytes means no body."""
+        """Declare a route; `options` are FastAPI's own (`status_code`, `response_model`, …); 0 bytes means no body.
+
+        `problems` are error statuses that do not follow from the declaration; the OpenAPI document lists them.
+        """
         declaration = Declaration(authentication, permission, body_limit_bytes, audit_class)
         # A class a route: FastAPI makes the route itself, and again for each inclusion of its router.
         route_class = type("DeclaredRoute", (DeclaredRoute,), {"declaration": declaration})
@@ -103,7 +107,7 @@ class DeclaredRouter(APIRouter):
                 endpoint,
                 methods=[method],
                 route_class_override=route_class,
-                openapi_extra={"x-authentication": authentication, "x-permission": str(permission)},
+                openapi_extra=_documented(declaration, problems) | options.pop("openapi_extra", {}),
                 **options,
             )
             return endpoint
@@ -138,6 +142,12 @@ class DeclaredRouter(APIRouter):
         return add
 
 
+def raw_body(*content_types: str) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a body that its handler reads as bytes: its `openapi_extra`."""
+    content = {one: {"schema": {"type": "string", "format": "binary"}} for one in content_types}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def declarations(app: FastAPI) -> Iterator[tuple[str, str, Declaration | None]]:
     """Yield each route's path, methods and declaration, included routers and documentation too."""
     for context in iter_route_contexts(app.router.routes):
@@ -155,6 +165,15 @@ def verify_declared(app: FastAPI) -> None:
     undeclared += [str(route) for route in getattr(app.router, "_low_priority_routes", ())]
     if undeclared:
         raise ConfigurationInvalid(f"routes without a declaration: {', '.join(undeclared)}")
+
+
+def _documented(declaration: Declaration, problems: Sequence[int]) -> dict[str, Any]:
+    return {
+        "x-authentication": declaration.authentication,
+        "x-permission": str(declaration.permission),
+        "x-body-limit-bytes": declaration.body_limit_bytes,
+        "x-problems": list(problems),
+    }
 
 
 def _declaration_of(route: BaseRoute) -> Declaration | None:

@@ -8,6 +8,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from auterity_dagster.errors import (
@@ -95,6 +96,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AuterityError, _our_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(DataError, _unstorable)
     app.add_exception_handler(Exception, _unexpected_error)
 
 
@@ -127,6 +129,13 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
     code = _CODE_OF_STATUS.get(error.status_code, "invalid_request" if error.status_code < 500 else "internal_error")
     detail = code.replace("_", " ")
     return problem(error.status_code, code=code, detail=detail, headers=error.headers or {})
+
+
+async def _unstorable(request: Request, _error: Exception) -> JSONResponse:
+    """PostgreSQL's own limits: a text holds no NUL character, a number and a time have a range."""
+    _log.warning("value_unstorable", method=request.method)
+    detail = "a value cannot be stored: a text with a NUL character, or a number or time out of range"
+    return problem(422, code="unstorable_value", detail=detail)
 
 
 async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:

@@ -219,3 +219,9 @@ async def test_a_websocket_lets_in_whom_it_declares(api, headers: dict[str, str]
     )
 
     assert socket.sent[0]["type"] == answer
+
+
+async def test_a_text_that_postgresql_cannot_hold_is_refused_and_not_an_outage(api) -> None:
+    answer = await api.anonymous.post("/api/v1/auth/login", json={"email": "a\x00b@example.test", "password": "x"})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "unstorable_value")

@@ -11,6 +11,7 @@ from auterity_dagster.clock import Clock, SystemClock
 from auterity_dagster.identity.access_token import access_tokens
 from auterity_dagster.identity.secret_file import read_pepper, read_secret
 from auterity_dagster.serving.api import pages
+from auterity_dagster.serving.api.examples import EXAMPLES
 from auterity_dagster.serving.api.password_work import PasswordWork
 from auterity_dagster.serving.api.routers import (
     api_keys,
@@ -38,6 +39,7 @@ from auterity_dagster.serving.authentication import Authentication
 from auterity_dagster.serving.declared_router import DeclaredRouter, verify_declared
 from auterity_dagster.serving.http_errors import install_error_handlers
 from auterity_dagster.serving.live_events import LiveEvents, LiveTimes
+from auterity_dagster.serving.openapi_document import install_openapi
 from auterity_dagster.settings import ApiSettings
 from auterity_dagster.storage.database import Database
 from auterity_dagster.storage.repositories.application_role import require_bound_role
@@ -102,6 +104,7 @@ def build_app(settings: ApiSettings, *, clock: Clock) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)
     verify_declared(app)
+    install_openapi(app, examples=EXAMPLES)
     app.add_middleware(SecurityHeaders)
     return app
 

@@ -70,6 +70,7 @@ async def list_api_keys(state: State, principal: CurrentPrincipal) -> list[ApiKe
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="change",
     status_code=201,
+    problems=(404,),
 )
 async def add_api_key(state: State, principal: CurrentPrincipal, write: ApiKeyAdd) -> ApiKeyAdded:
     """Make a key; it never does more than its maker may do at the time it is used."""
@@ -105,6 +106,7 @@ async def add_api_key(state: State, principal: CurrentPrincipal, write: ApiKeyAd
     body_limit_bytes=0,
     audit_class="change",
     status_code=204,
+    problems=(409,),
 )
 async def revoke_api_key(state: State, principal: CurrentPrincipal, key_id: UUID) -> None:
     """End a key for good, within seconds everywhere."""

@@ -73,6 +73,7 @@ async def read_approval(state: State, principal: CurrentPrincipal, approval_id: 
     permission=Permission.APPROVAL_DECIDE,
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="change",
+    problems=(409,),
 )
 async def decide(state: State, principal: CurrentPrincipal, approval_id: UUID, body: DecisionWrite) -> ApprovalRead:
     """Decide; whoever comes second gets 409 with the first one's name and time."""

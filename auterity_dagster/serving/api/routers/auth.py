@@ -72,6 +72,7 @@ FetchSite = Annotated[str | None, Header(alias="sec-fetch-site")]
     permission="public",
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="security",
+    problems=(401, 429),
 )
 async def login(state: State, response: Response, sign_in: SignIn) -> TokensRead:
     """Exchange address and password for tokens; an unknown address costs the same work and gets the same answer."""

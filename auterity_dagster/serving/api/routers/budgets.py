@@ -97,6 +97,7 @@ async def list_budgets(state: State, principal: CurrentPrincipal) -> list[Budget
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="change",
     status_code=201,
+    problems=(409,),
 )
 async def add_budget(state: State, principal: CurrentPrincipal, write: BudgetAdd) -> BudgetRead:
     """Make a budget; it binds from the next call on."""
@@ -126,6 +127,7 @@ async def add_budget(state: State, principal: CurrentPrincipal, write: BudgetAdd
     permission=Permission.BUDGET_WRITE,
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="change",
+    problems=(409,),
 )
 async def change_budget(
     state: State, principal: CurrentPrincipal, budget_id: UUID, write: BudgetChange, if_match: Annotated[str, Header()]

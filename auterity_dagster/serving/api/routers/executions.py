@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from auterity_dagster.errors import NotFound
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.identity.principal import Principal
+from auterity_dagster.serving.api.page_cursor import Cursor, cursor, position
 from auterity_dagster.serving.api.state import State
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
@@ -188,23 +189,21 @@ async def list_executions(
     state: State,
     principal: CurrentPrincipal,
     execution_state: Annotated[str | None, Query(alias="state")] = None,
-    workflow: str | None = None,
-    subject: str | None = None,
-    after: Annotated[str | None, Query(pattern=r"^[^|]+\|[0-9a-f-]{36}$")] = None,
+    workflow: Annotated[str | None, Query(max_length=200)] = None,
+    subject: Annotated[str | None, Query(max_length=200)] = None,
+    after: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=executions.PAGE_LIMIT)] = 100,
 ) -> ExecutionPage:
     """Return a page."""
-    before = None
-    if after is not None:
-        created_at, _, execution_id = after.partition("|")
-        before = (datetime.fromisoformat(created_at), UUID(execution_id))
-    wanted = ExecutionFilter(state=execution_state, workflow=workflow, subject=subject, before=before, limit=limit)
+    wanted = ExecutionFilter(
+        state=execution_state, workflow=workflow, subject=subject, before=position(after), limit=limit
+    )
     async with state.database.begin(principal.organization_id) as session:
         found = await executions.list_executions(session, principal, wanted)
     last = found[-1].row if len(found) == limit else None
     return ExecutionPage(
         items=[_summary(one) for one in found],
-        next=None if last is None else f"{last.created_at.isoformat()}|{last.id}",
+        next=None if last is None else cursor(last.created_at, last.id),
     )
 
 
@@ -222,6 +221,7 @@ async def read_execution(state: State, principal: CurrentPrincipal, execution_id
     permission=Permission.EXECUTION_OPERATE,
     body_limit_bytes=0,
     audit_class="change",
+    problems=(409,),
 )
 async def cancel_execution(state: State, principal: CurrentPrincipal, execution_id: UUID) -> dict[str, str]:
     """Stop an execution; one that a worker holds ends before its next action."""
@@ -273,6 +273,7 @@ async def start_executions(
     permission=Permission.INGEST_WRITE,
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="none",
+    problems=(404,),
 )
 async def put_service_due(state: State, principal: CurrentPrincipal, body: ServiceDueList) -> dict[str, int]:
     """Hand in vehicles with a service due: the audience of `service_reminder`."""

@@ -13,7 +13,7 @@ from auterity_dagster.errors import Invalid, NotFound
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.serving.api.state import State
 from auterity_dagster.serving.authentication import CurrentPrincipal
-from auterity_dagster.serving.declared_router import DeclaredRouter
+from auterity_dagster.serving.declared_router import DeclaredRouter, raw_body
 from auterity_dagster.serving.delivery import or_unavailable, take
 from auterity_dagster.serving.webhook_signature import refused, verify
 from auterity_dagster.storage.repositories import audit, organizations, webhook_sources
@@ -69,6 +69,8 @@ class WebhookSourceMade(WebhookSourceRead):
     body_limit_bytes=BYTE_LIMIT,
     audit_class="none",
     status_code=202,
+    problems=(409, 415),
+    openapi_extra=raw_body(*sorted(CONTENT_TYPES["adf"] | CONTENT_TYPES["json"])),
 )
 async def receive(source_id: UUID, request: Request, state: State) -> DeliveryRead:
     """Take a signed delivery: 202 once it is stored, whatever its content turns out to be."""
@@ -100,6 +102,7 @@ async def receive(source_id: UUID, request: Request, state: State) -> DeliveryRe
     body_limit_bytes=4096,
     audit_class="change",
     status_code=201,
+    problems=(404, 409),
 )
 async def create_source(write: WebhookSourceWrite, state: State, principal: CurrentPrincipal) -> WebhookSourceMade:
     """Make a source; its secret is in this answer and nowhere else."""

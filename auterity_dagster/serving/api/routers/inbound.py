@@ -1,7 +1,5 @@
 """What came in: deliveries with what became of them, the quarantine's desk, and leads."""
 
-import base64
-import binascii
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from auterity_dagster.automatrix.adf_text import BYTE_LIMIT
 from auterity_dagster.automatrix.inbound import InboundKind, InboundState, ProspectOutcome, ProspectState
-from auterity_dagster.errors import Invalid, NotFound
+from auterity_dagster.errors import NotFound
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.identity.principal import Principal
+from auterity_dagster.serving.api.page_cursor import Cursor, cursor, position
 from auterity_dagster.serving.api.state import State
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
@@ -22,7 +21,6 @@ from auterity_dagster.storage.repositories.inbound_events import InboundEvent
 
 router = DeclaredRouter(tags=["inbound"])
 Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(max_length=200)]
 
 
 class ProspectRead(BaseModel):
@@ -109,10 +107,10 @@ async def list_inbound(
             session,
             state=state,
             dealership_ids=principal.dealership_ids,
-            after=_position(after),
+            after=position(after),
             limit=limit,
         )
-    last = _cursor(found[-1].received_at, found[-1].id) if len(found) == limit else None
+    last = cursor(found[-1].received_at, found[-1].id) if len(found) == limit else None
     return InboundPage(items=[_read(event) for event in found], next=last)
 
 
@@ -122,6 +120,7 @@ async def list_inbound(
     permission=Permission.LEAD_MANAGE,
     body_limit_bytes=2 * BYTE_LIMIT,
     audit_class="change",
+    problems=(409,),
 )
 async def accept_inbound(event_id: UUID, write: InboundAccept, api: State, principal: CurrentPrincipal) -> InboundRead:
     """Judge a quarantined delivery again with what is added; it stays quarantined if that does not help."""
@@ -154,6 +153,7 @@ async def accept_inbound(event_id: UUID, write: InboundAccept, api: State, princ
     permission=Permission.LEAD_MANAGE,
     body_limit_bytes=1024,
     audit_class="change",
+    problems=(409,),
 )
 async def discard_inbound(event_id: UUID, api: State, principal: CurrentPrincipal) -> InboundRead:
     """Set a quarantined delivery aside."""
@@ -171,10 +171,8 @@ async def discard_inbound(event_id: UUID, api: State, principal: CurrentPrincipa
 async def list_leads(api: State, principal: CurrentPrincipal, limit: Limit = 50, after: Cursor = None) -> LeadPage:
     """Return leads, newest first."""
     async with api.database.begin(principal.organization_id) as session:
-        found = await leads.latest(
-            session, dealership_ids=principal.dealership_ids, after=_position(after), limit=limit
-        )
-    last = _cursor(found[-1].received_at, found[-1].id) if len(found) == limit else None
+        found = await leads.latest(session, dealership_ids=principal.dealership_ids, after=position(after), limit=limit)
+    last = cursor(found[-1].received_at, found[-1].id) if len(found) == limit else None
     return LeadPage(items=[LeadRead.model_validate(lead) for lead in found], next=last)
 
 
@@ -208,20 +206,3 @@ def _prospect(outcome: ProspectOutcome) -> ProspectRead:
         dedupe_key=outcome.dedupe_key,
         lead_id=outcome.lead_id,
     )
-
-
-def _cursor(at: datetime, row_id: UUID) -> str:
-    return base64.urlsafe_b64encode(f"{at.isoformat()}|{row_id}".encode()).decode()
-
-
-def _position(cursor: str | None) -> tuple[datetime, UUID] | None:
-    if cursor is None:
-        return None
-    try:
-        at, _, row_id = base64.urlsafe_b64decode(cursor).decode().partition("|")
-        found = datetime.fromisoformat(at), UUID(row_id)
-    except (binascii.Error, ValueError) as error:
-        raise Invalid("a cursor is what `next` said", field="after") from error
-    if found[0].tzinfo is None:
-        raise Invalid("a cursor is what `next` said", field="after")
-    return found

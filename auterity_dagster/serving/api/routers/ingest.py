@@ -16,7 +16,7 @@ from auterity_dagster.identity.principal import Principal
 from auterity_dagster.serving.api.routers.hooks import DeliveryRead
 from auterity_dagster.serving.api.state import ApiState, State
 from auterity_dagster.serving.authentication import CurrentPrincipal
-from auterity_dagster.serving.declared_router import DeclaredRouter
+from auterity_dagster.serving.declared_router import DeclaredRouter, raw_body
 from auterity_dagster.serving.delivery import or_unavailable, take
 from auterity_dagster.storage.repositories import audit, inventory, organizations
 from auterity_dagster.storage.repositories.inbound_events import Delivery
@@ -57,6 +57,8 @@ class InventoryTaken(BaseModel):
     body_limit_bytes=BYTE_LIMIT,
     audit_class="none",
     status_code=202,
+    problems=(404, 409),
+    openapi_extra=raw_body("application/xml"),
 )
 async def ingest_adf(
     dealership_id: UUID,
@@ -77,6 +79,8 @@ async def ingest_adf(
     body_limit_bytes=BYTE_LIMIT,
     audit_class="none",
     status_code=202,
+    problems=(404, 409),
+    openapi_extra=raw_body("application/json"),
 )
 async def ingest_lead(
     dealership_id: UUID,
@@ -96,6 +100,7 @@ async def ingest_lead(
     permission=Permission.INGEST_WRITE,
     body_limit_bytes=FEED_LIMIT_BYTES,
     audit_class="change",
+    problems=(404,),
 )
 async def ingest_inventory(write: InventoryWrite, state: State, principal: CurrentPrincipal) -> InventoryTaken:
     """Insert or replace vehicles by stock number; bad rows are listed and the rest is taken."""

@@ -104,6 +104,7 @@ async def read_dealership(state: State, principal: CurrentPrincipal, dealership_
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="change",
     status_code=201,
+    problems=(409,),
 )
 async def add_dealership(state: State, principal: CurrentPrincipal, write: DealershipWrite) -> DealershipRead:
     """Add a dealership; whoever is limited to some of them cannot add another."""
@@ -123,6 +124,7 @@ async def add_dealership(state: State, principal: CurrentPrincipal, write: Deale
     permission=Permission.DEALERSHIP_MANAGE,
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="change",
+    problems=(409,),
 )
 async def change_dealership(
     state: State, principal: CurrentPrincipal, dealership_id: UUID, write: DealershipWrite

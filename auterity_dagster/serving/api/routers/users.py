@@ -69,6 +69,7 @@ async def list_users(state: State, principal: CurrentPrincipal) -> list[UserRead
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="change",
     status_code=201,
+    problems=(404, 409),
 )
 async def add_user(state: State, principal: CurrentPrincipal, write: UserAdd) -> UserRead:
     """Add a user with roles that the caller has the permissions of."""
@@ -98,6 +99,7 @@ async def add_user(state: State, principal: CurrentPrincipal, write: UserAdd) ->
     permission=Permission.USER_MANAGE,
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="change",
+    problems=(409,),
 )
 async def change_user(state: State, principal: CurrentPrincipal, user_id: UUID, write: UserChange) -> UserRead:
     """Change a user's roles or dealerships, or switch them off, which ends their sessions and their API keys."""

@@ -143,7 +143,7 @@ async def validate_definition(state: State, body: DefinitionWrite) -> ValidRead:
     return ValidRead(digest=compiled.digest, job=state.workflows.job(compiled), steps=list(compiled.order))
 
 
-@router.post("/templates/{key}/install", status_code=201, **PUBLISH)
+@router.post("/templates/{key}/install", status_code=201, **PUBLISH, problems=(409,))
 async def install_template(state: State, principal: CurrentPrincipal, key: str, body: InstallWrite) -> PublishedRead:
     """Install a template with the organization's settings; it is in force at once."""
     compiled = state.workflows.template(key)
@@ -151,7 +151,7 @@ async def install_template(state: State, principal: CurrentPrincipal, key: str, 
     return await _install(state, principal, publication, body.variables)
 
 
-@router.post("/workflows", status_code=201, **PUBLISH)
+@router.post("/workflows", status_code=201, **PUBLISH, problems=(409,))
 async def add_workflow(state: State, principal: CurrentPrincipal, body: WorkflowAdd) -> PublishedRead:
     """Add a workflow of the organization's own and publish its first version."""
     compiled = state.workflows.compiled(body.definition)
