@@ -93,8 +93,8 @@ def completed(document: Document, *, examples: Mapping[str, Any]) -> Document:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = PROBLEM
-    for name, example in examples.items():
-        schemas[name]["examples"] = [example]
+    for name in examples.keys() & schemas.keys():
+        schemas[name]["examples"] = [examples[name]]
     components["securitySchemes"] = SECURITY_SCHEMES
     for operation in _operations(document):
         responses: Document = operation["responses"]

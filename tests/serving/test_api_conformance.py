@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from jsonschema_rs import Draft202012Validator
 
 from auterity_dagster.serving.api.app import build_app
+from auterity_dagster.serving.api.examples import EXAMPLES
 from auterity_dagster.serving.declared_router import DeclaredRouter
 from auterity_dagster.serving.openapi_document import install_openapi
 from auterity_dagster.settings import ApiSettings
@@ -43,6 +44,10 @@ def test_every_body_has_an_example_that_its_schema_accepts(api: Api) -> None:
 
         assert schema.get("examples"), f"{name} has no example: add one to serving/api/examples.py"
         assert [error.message for example in schema["examples"] for error in validator.iter_errors(example)] == []
+
+
+def test_every_example_is_of_a_body_that_there_is(api: Api) -> None:
+    assert EXAMPLES.keys() <= api.app.openapi()["components"]["schemas"].keys()
 
 
 def test_every_operation_lists_its_errors_as_problems(api: Api) -> None:

@@ -36,7 +36,7 @@ EXAMPLES: Mapping[str, Any] = {
         "cap_usd": "250.00",
         "enforcement": "hard",
     },
-    "CapChange": {"cap_usd": "300.00"},
+    "BudgetChange": {"cap_usd": "300.00", "alert_percents": [50, 80, 100]},
     "DealershipWrite": {
         "name": "Lakeside Motors",
         "time_zone": "America/Chicago",
@@ -64,6 +64,7 @@ EXAMPLES: Mapping[str, Any] = {
             }
         ],
     },
+    "RateLimitWrite": {"requests_per_minute": 600, "tokens_per_minute": 200_000},
     "RefreshTokenCarried": {"refresh_token": "the token that signing in gave"},
     "ServiceDueList": {
         "dealership_id": _DEALERSHIP,
