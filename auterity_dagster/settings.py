@@ -103,5 +103,12 @@ class GatewaySettings(StorageSettings, SecretSettings, ConfigurationSettings, Pr
     """Calls that one process carries at once; beyond it a call waits 0.1 s at most and is then refused."""
     gateway_drain_s: float = Field(default=30.0, ge=0, le=600)
     """How long open calls may go on once the process was told to end."""
+    gateway_metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """Where this process shows its metrics, health and readiness; unset: nowhere, 0: on a free port."""
+    gateway_metrics_host: str = "127.0.0.1"
+    gateway_otlp_endpoint: str | None = None
+    """The OpenTelemetry collector that spans go to (http://…:4318); unset: no spans are made."""
+    gateway_trace_share: float = Field(default=0.05, ge=0, le=1)
+    """The share of requests that are traced; a caller that brings a trace decides for itself."""
     gateway_not_ready_s: float = Field(default=0.0, ge=0, le=600)
     """How long it still accepts connections after that, for a load balancer that has yet to notice."""

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.pricing import Usage
+from auterity_dagster.relaycore.trace_context import RequestTrace
 
 MESSAGE_OVERHEAD_TOKENS = 8
 REQUEST_OVERHEAD_TOKENS = 32
@@ -72,6 +73,7 @@ class ChatRequest:
     timeout_s: float | None = None
     subject: str | None = None
     claim: IdempotencyClaim | None = None
+    trace: RequestTrace | None = None
 
     @property
     def has_images(self) -> bool:
@@ -94,6 +96,7 @@ class ProviderCall:
     kind: Kind
     body: Mapping[str, object]
     connect_timeout_s: float
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

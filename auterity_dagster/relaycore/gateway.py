@@ -265,7 +265,8 @@ class Gateway:
         if failure is not None and failure.status == 404:
             self._catalog.refuse_deployment(deployment)
         cause = "ok" if failure is None else failure.cause
-        run.records.append(AttemptRecord(deployment.id, cause, attempt.latency_ms))
+        began_ms = round((attempt.started_s - run.started_s) * 1000)
+        run.records.append(AttemptRecord(deployment.id, cause, attempt.latency_ms, began_ms))
         await close_hold(self._ledger, attempt, failure)
 
     def _note_request(self, run: _Run, attempt: Attempt | None, *, outcome: str) -> None:
@@ -326,6 +327,7 @@ def _hold_request(run: _Run, step: Step) -> HoldRequest:
 
 
 def _provider_call(run: _Run, attempt: Attempt) -> ProviderCall:
+    trace = run.request.trace
     return ProviderCall(
         request_id=run.request.id,
         deployment_id=attempt.step.deployment.id,
@@ -335,6 +337,7 @@ def _provider_call(run: _Run, attempt: Attempt) -> ProviderCall:
         kind=run.request.kind,
         body=run.body,
         connect_timeout_s=run.policy.defaults.deadlines.connect_s,
+        traceparent=trace.traceparent(run.plan.attempts) if trace is not None else None,
     )
 
 

@@ -173,11 +173,12 @@ class RateLimits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One attempt of a finished request; `cause` is `ok` or why it failed."""
+    """One attempt of a finished request: `cause` is `ok` or why it failed, `began_ms` is since the request began."""
 
     deployment_id: str
     cause: str
     latency_ms: int
+    began_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,10 @@ class OpenAIWireClient:
         if is_stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         timeout = aiohttp.ClientTimeout(total=None, connect=call.connect_timeout_s, sock_connect=call.connect_timeout_s)
-        return self._session.post(self._url, data=orjson.dumps(body), headers=self._headers, timeout=timeout)
+        headers = self._headers
+        if call.traceparent is not None:
+            headers = {**headers, "traceparent": call.traceparent}
+        return self._session.post(self._url, data=orjson.dumps(body), headers=headers, timeout=timeout)
 
 
 _REPLACED = frozenset({"model", "max_tokens", "max_completion_tokens", "stream", "stream_options"})

@@ -12,6 +12,7 @@ import httpx
 import openai
 from pydantic import PostgresDsn, RedisDsn
 from sqlalchemy import select
+from starlette.types import ASGIApp
 
 from auterity_dagster.clock import SystemClock
 from auterity_dagster.embedded.secrets import ensure_secrets
@@ -110,7 +111,13 @@ def gateway_settings(
 
 @asynccontextmanager
 async def running_stack(
-    urls: DatabaseUrls, redis_url: str, folder: Path, *, token_latency_ms: float = 0, **changes: Any
+    urls: DatabaseUrls,
+    redis_url: str,
+    folder: Path,
+    *,
+    token_latency_ms: float = 0,
+    around_sandbox: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    **changes: Any,
 ) -> AsyncGenerator[Stack]:
     """Start a sandbox and a gateway; `changes` are gateway settings, a value may be a function of the sandbox's URL."""
     secrets_dir = folder / "secrets"
@@ -122,7 +129,7 @@ async def running_stack(
         secrets_dir=secrets_dir, data_dir=folder, sandbox_token_latency_ms=token_latency_ms, sandbox_seed=0
     )
     database = Database(urls.application)
-    async with served(build_sandbox(sandbox)) as sandbox_url:
+    async with served(around_sandbox(build_sandbox(sandbox))) as sandbox_url:
         given = {name: value(sandbox_url) if callable(value) else value for name, value in changes.items()}
         settings = gateway_settings(urls, redis_url, secrets_dir, sandbox_url, **given)
         async with served(build_app(settings)) as gateway_url:

@@ -29,6 +29,7 @@ from auterity_dagster.serving.relaycore.catalog import RefreshingCatalog
 from auterity_dagster.serving.relaycore.chat_wire import ChatWire
 from auterity_dagster.serving.relaycore.endpoint import Endpoint
 from auterity_dagster.serving.relaycore.gateway_request import BODY_LIMIT_BYTES
+from auterity_dagster.serving.relaycore.observation import observed
 from auterity_dagster.serving.relaycore.presence import Presence
 from auterity_dagster.serving.relaycore.providers import ConfiguredProviders
 from auterity_dagster.serving.relaycore.request_log import RequestWriter
@@ -114,7 +115,8 @@ async def _composed(settings: GatewaySettings, stack: AsyncExitStack, opened: Op
     ledger = await stack.enter_async_context(opened(str(settings.database_url)))
     log = RequestWriter(database)
     stack.push_async_callback(log.flush)
-    drain = Drain(within_s=settings.gateway_drain_s)
+    drain, places = Drain(within_s=settings.gateway_drain_s), Places(settings.gateway_places)
+    seen = await observed(stack, settings, catalog=catalog, ledger=ledger, log=log, places=places, drain=drain)
     streams = await stack.enter_async_context(_draining(drain))
     redis = Redis.from_url(str(settings.redis_url), socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S)
     stack.push_async_callback(redis.aclose)
@@ -134,15 +136,17 @@ async def _composed(settings: GatewaySettings, stack: AsyncExitStack, opened: Op
     return GatewayState(
         gateway=Gateway(
             catalog=catalog,
-            ledger=ledger,
+            ledger=seen.ledger,
             providers=providers,
-            log=log,
+            log=seen.log,
             tasks=streams,
             limits=limits,
-            places=Places(settings.gateway_places),
+            places=places,
             drain=drain,
         ),
         drain=drain,
+        metrics=seen.metrics,
+        traced_share=settings.gateway_trace_share if settings.gateway_otlp_endpoint is not None else None,
         catalog=catalog,
         authentication=Authentication(
             database, access_tokens=tokens, pepper=read_pepper(settings.secrets_dir), clock=clock

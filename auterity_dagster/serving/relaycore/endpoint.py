@@ -15,6 +15,7 @@ from auterity_dagster.relaycore.gateway import Answer
 from auterity_dagster.relaycore.relay import Relay
 from auterity_dagster.serving.relaycore.answers import send_error, send_stream, send_whole
 from auterity_dagster.serving.relaycore.gateway_request import read_request
+from auterity_dagster.serving.relaycore.metrics import OTHER
 from auterity_dagster.serving.relaycore.state import GatewayState
 from auterity_dagster.serving.relaycore.wire import Asked, Wire
 
@@ -40,6 +41,8 @@ class Endpoint:
                 answer, given = await state.gateway.complete(asked.request, asked.body)
                 await send_whole(send, answer, self._wire.whole(asked, answer, given))
         except AuterityError as error:
+            if request_id is None:  # what became a request is counted where it ends
+                state.metrics.requests.of(OTHER, OTHER, error.code).inc()
             await send_error(send, self._wire.error(error, request_id=request_id))
         except Exception as error:  # noqa: BLE001 - the route's outermost frame: a caller always gets an answer
             # Frames and not values: a value may be the caller's text.

@@ -15,6 +15,7 @@ from auterity_dagster.relaycore.chat import (
     TOOLS_OVERHEAD_TOKENS,
     ChatRequest,
 )
+from auterity_dagster.relaycore.trace_context import request_trace
 from auterity_dagster.serving.authentication import presented_credential
 from auterity_dagster.serving.relaycore.request_headers import declared
 from auterity_dagster.serving.relaycore.state import GatewayState
@@ -30,13 +31,16 @@ async def read_request(wire: Wire, state: GatewayState, scope: Scope, receive: R
     credential = presented_credential(headers.get("authorization"), x_api_key=headers.get("x-api-key"))
     principal = await state.authentication.api_key(credential)
     principal.require(Permission.GATEWAY_CALL)
-    asked = asked_of(wire, await _read(headers, receive), headers=headers, principal=principal)
+    raw = await _read(headers, receive)
+    asked = asked_of(wire, raw, headers=headers, principal=principal, traced_share=state.traced_share)
     if asked.request.caller.dealership_id is not None:
         await state.catalog.require_dealership(asked.request.caller.organization_id, asked.request.caller.dealership_id)
     return asked
 
 
-def asked_of(wire: Wire, raw: bytes, *, headers: Mapping[str, str], principal: Principal) -> Asked:
+def asked_of(
+    wire: Wire, raw: bytes, *, headers: Mapping[str, str], principal: Principal, traced_share: float | None = None
+) -> Asked:
     """Return the request that headers and body make. Raises `Invalid` naming the field, or `NotPermitted`.
 
     The body's size bounds the prompt's tokens: no tokenizer makes more tokens than there are bytes.
@@ -46,8 +50,9 @@ def asked_of(wire: Wire, raw: bytes, *, headers: Mapping[str, str], principal: P
     said = declared(headers, principal)
     text_bytes = len(raw) - content.image_bytes
     overhead = MESSAGE_OVERHEAD_TOKENS * content.messages + REQUEST_OVERHEAD_TOKENS
+    request_id = uuid4()
     request = ChatRequest(
-        id=uuid4(),
+        id=request_id,
         caller=said.caller,
         model=content.model,
         task=said.task,
@@ -66,6 +71,7 @@ def asked_of(wire: Wire, raw: bytes, *, headers: Mapping[str, str], principal: P
         max_cost_nusd=said.max_cost_nusd,
         timeout_s=said.timeout_s,
         subject=said.subject,
+        trace=request_trace(request_id, headers.get("traceparent"), recorded_share=traced_share),
     )
     return Asked(request, content.body, written)
 

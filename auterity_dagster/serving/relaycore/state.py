@@ -6,6 +6,7 @@ from auterity_dagster.relaycore.draining import Drain
 from auterity_dagster.relaycore.gateway import Gateway
 from auterity_dagster.serving.authentication import Authentication
 from auterity_dagster.serving.relaycore.catalog import RefreshingCatalog
+from auterity_dagster.serving.relaycore.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +17,6 @@ class GatewayState:
     catalog: RefreshingCatalog
     authentication: Authentication
     drain: Drain
+    metrics: Metrics
+    traced_share: float | None
+    """The share of requests whose spans are written; None: none are."""
