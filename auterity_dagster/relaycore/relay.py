@@ -46,6 +46,8 @@ class Relay:
         self, attempt: Attempt, *, deadlines: Deadlines, deadline_s: float, finished: Finished, streams: Streams
     ) -> None:
         self.attempt = attempt
+        self.is_broken = False
+        """Whether the caller was told that the stream broke off."""
         self._deadlines, self._deadline_s, self._finished, self._streams = deadlines, deadline_s, finished, streams
         self._queue: FrameQueue[StreamFrame | ProviderFailed | None] = FrameQueue(streams.queued)
         self._held: deque[StreamFrame] = deque()
@@ -104,6 +106,7 @@ class Relay:
                 yield None
                 continue
             if isinstance(item, ProviderFailed):
+                self.is_broken = True
                 raise item
             if item is None:
                 return

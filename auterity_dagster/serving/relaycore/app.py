@@ -29,6 +29,7 @@ from auterity_dagster.serving.relaycore.catalog import RefreshingCatalog
 from auterity_dagster.serving.relaycore.chat_wire import ChatWire
 from auterity_dagster.serving.relaycore.endpoint import Endpoint
 from auterity_dagster.serving.relaycore.gateway_request import BODY_LIMIT_BYTES
+from auterity_dagster.serving.relaycore.idempotency import IdempotentAnswers
 from auterity_dagster.serving.relaycore.observation import observed
 from auterity_dagster.serving.relaycore.presence import Presence
 from auterity_dagster.serving.relaycore.providers import ConfiguredProviders
@@ -132,6 +133,7 @@ async def _composed(settings: GatewaySettings, stack: AsyncExitStack, opened: Op
         )
     )
     clock = SystemClock()
+    pepper = read_pepper(settings.secrets_dir)
     tokens = access_tokens(read_secret(settings.secrets_dir, "signing_key.pem"), clock=clock)
     return GatewayState(
         gateway=Gateway(
@@ -148,9 +150,8 @@ async def _composed(settings: GatewaySettings, stack: AsyncExitStack, opened: Op
         metrics=seen.metrics,
         traced_share=settings.gateway_trace_share if settings.gateway_otlp_endpoint is not None else None,
         catalog=catalog,
-        authentication=Authentication(
-            database, access_tokens=tokens, pepper=read_pepper(settings.secrets_dir), clock=clock
-        ),
+        authentication=Authentication(database, access_tokens=tokens, pepper=pepper, clock=clock),
+        answers=IdempotentAnswers(database, pepper=pepper),
     )
 
 

@@ -5,6 +5,7 @@ The framework's own route costs about as much CPU again as everything the gatewa
 
 import asyncio
 import traceback
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -33,24 +34,37 @@ class Endpoint:
         request_id: UUID | None = None
         try:
             asked = await read_request(self._wire, state, scope, receive)
-            request_id = asked.request.id
+            request_id, claim = asked.request.id, asked.request.claim
+            if claim is None:
+                await self._answer(state, asked, receive, send)
+            else:
+                await state.answers.once(asked.request, claim, send, partial(self._answer, state, asked))
+        except Exception as error:  # noqa: BLE001 - the route's outermost frame: a caller always gets an answer
+            # What became a request is counted where it ends.
+            if request_id is None and isinstance(error, AuterityError):
+                state.metrics.requests.of(OTHER, OTHER, error.code).inc()
+            await self._send_error(send, error, request_id=request_id)
+
+    async def _answer(self, state: GatewayState, asked: Asked, receive: Receive, send: Send) -> bool:
+        """Send the answer or the error; return whether all of it was sent, that is, no stream broke off."""
+        try:
             if asked.request.is_stream:
                 answer, relay = await state.gateway.stream(asked.request, asked.body)
                 await self._relayed(receive, send, asked, answer, relay)
-            else:
-                answer, given = await state.gateway.complete(asked.request, asked.body)
-                await send_whole(send, answer, self._wire.whole(asked, answer, given))
-        except AuterityError as error:
-            if request_id is None:  # what became a request is counted where it ends
-                state.metrics.requests.of(OTHER, OTHER, error.code).inc()
-            await send_error(send, self._wire.error(error, request_id=request_id))
-        except Exception as error:  # noqa: BLE001 - the route's outermost frame: a caller always gets an answer
+                return not relay.is_broken
+            answer, given = await state.gateway.complete(asked.request, asked.body)
+            await send_whole(send, answer, self._wire.whole(asked, answer, given))
+        except Exception as error:  # noqa: BLE001 - likewise
+            await self._send_error(send, error, request_id=asked.request.id)
+        return True
+
+    async def _send_error(self, send: Send, error: Exception, *, request_id: UUID | None) -> None:
+        if not isinstance(error, AuterityError):
             # Frames and not values: a value may be the caller's text.
-            _log.error(
-                "request_failed", error=type(error).__name__, where=traceback.format_tb(error.__traceback__)[-2:]
-            )
-            unknown = Unavailable("Something went wrong here; it has been recorded.", code="internal_error")
-            await send_error(send, self._wire.error(unknown, request_id=request_id))
+            where = traceback.format_tb(error.__traceback__)[-2:]
+            _log.error("request_failed", error=type(error).__name__, where=where)
+            error = Unavailable("Something went wrong here; it has been recorded.", code="internal_error")
+        await send_error(send, self._wire.error(error, request_id=request_id))
 
     async def _relayed(self, receive: Receive, send: Send, asked: Asked, answer: Answer, relay: Relay) -> None:
         """Send the stream until its end or until the caller leaves, whichever is first."""

@@ -1,6 +1,7 @@
 """From the line to a request: authenticate, read the body within its limit, and put body and headers together."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from auterity_dagster.relaycore.chat import (
 )
 from auterity_dagster.relaycore.trace_context import request_trace
 from auterity_dagster.serving.authentication import presented_credential
+from auterity_dagster.serving.relaycore.idempotency import claim_of
 from auterity_dagster.serving.relaycore.request_headers import declared
 from auterity_dagster.serving.relaycore.state import GatewayState
 from auterity_dagster.serving.relaycore.wire import Asked, Wire, read_body
@@ -33,6 +35,9 @@ async def read_request(wire: Wire, state: GatewayState, scope: Scope, receive: R
     principal.require(Permission.GATEWAY_CALL)
     raw = await _read(headers, receive)
     asked = asked_of(wire, raw, headers=headers, principal=principal, traced_share=state.traced_share)
+    claim = claim_of(headers, route=scope["path"], key_id=principal.id, raw=raw)
+    if claim is not None:
+        asked = replace(asked, request=replace(asked.request, claim=claim))
     if asked.request.caller.dealership_id is not None:
         await state.catalog.require_dealership(asked.request.caller.organization_id, asked.request.caller.dealership_id)
     return asked

@@ -6,6 +6,7 @@ from auterity_dagster.relaycore.draining import Drain
 from auterity_dagster.relaycore.gateway import Gateway
 from auterity_dagster.serving.authentication import Authentication
 from auterity_dagster.serving.relaycore.catalog import RefreshingCatalog
+from auterity_dagster.serving.relaycore.idempotency import IdempotentAnswers
 from auterity_dagster.serving.relaycore.metrics import Metrics
 
 
@@ -20,3 +21,4 @@ class GatewayState:
     metrics: Metrics
     traced_share: float | None
     """The share of requests whose spans are written; None: none are."""
+    answers: IdempotentAnswers

@@ -92,7 +92,7 @@ def _status_and_document(error: AuterityError) -> tuple[int, dict[str, Any]]:
 
 def _answer(error: AuterityError, status: int, body: Mapping[str, Any], *, request_id: UUID | None) -> WireError:
     """SDKs retry some statuses by themselves, so `x-should-retry` is always said."""
-    retry = status == 429 or status >= 500
+    retry = status == 429 or status >= 500 or error.code == "idempotency_running"
     headers = [
         (b"content-type", b"application/json"),
         (b"x-should-retry", b"true" if retry else b"false"),
