@@ -3,8 +3,10 @@
 import getpass
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -33,7 +35,9 @@ app = typer.Typer(
 )
 serve = typer.Typer(no_args_is_help=True, help="Run one server in the foreground, configured by the environment.")
 organizations = typer.Typer(no_args_is_help=True, help="Customer companies.")
+ledger = typer.Typer(no_args_is_help=True, help="The ledger of what models cost.")
 app.add_typer(serve, name="serve")
+app.add_typer(ledger, name="ledger")
 routing = typer.Typer(no_args_is_help=True, help="Learned routing: which prompts need which model.")
 app.add_typer(organizations, name="organizations")
 app.add_typer(routing, name="routing")
@@ -203,6 +207,35 @@ def evaluate_routing(
     from auterity_dagster.training.routing.command import evaluate_file
 
     evaluate_file(outcomes, seeds=seeds, strong=strong, weak=weak, as_json=as_json)
+
+
+@ledger.command("reconcile")
+def reconcile(
+    *,
+    bill: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The bill: CSV, or a JSON object a line.")],
+    organization: Annotated[UUID, typer.Option(help="Whose ledger.")],
+    provider: Annotated[str, typer.Option(help="Whose bill: openai, anthropic, served or sandbox.")],
+    since: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day it covers.")] = None,
+    until: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day it covers.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be booked, and book nothing.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Compare the ledger with a provider's bill, book the corrections, and list what nobody can explain."""
+    import json
+
+    from auterity_dagster.embedded.operator_commands import up_settings
+    from auterity_dagster.embedded.reconcile_command import bill_of
+    from auterity_dagster.embedded.reconcile_command import reconcile as booked
+    from auterity_dagster.money import in_usd
+
+    days = [None if at is None else at.date() for at in (since, until)]
+    read = bill_of(bill, provider=provider, since=days[0], until=days[1])
+    row = booked(up_settings(data_dir=data_dir), organization_id=organization, bill=read, is_dry_run=dry_run)
+    typer.echo(f"{row.lines} lines, {row.matched_lines} of them by request; billed ${in_usd(row.billed_nusd)}")
+    typer.echo(f"{row.corrections} holds {'to correct' if dry_run else 'corrected'}: ${in_usd(row.adjusted_nusd)}")
+    typer.echo(f"{row.differences} differences")
+    for difference in row.report:
+        typer.echo(json.dumps(difference))
 
 
 def _serve(app_name: str, *, host: str, port: int) -> None:

@@ -10,7 +10,13 @@ from auterity_dagster.storage.repositories.ledger import open_ledger
 from tests.fakes.ledger_requests import hold_request, usage_record
 
 MONTHLY = {"name": "Monthly", "scope": "organization", "period": "month", "cap_usd": "0.000001"}
-PATHS = ["/api/v1/budgets", "/api/v1/ledger/summary", "/api/v1/holds", "/api/v1/usage/summary"]
+PATHS = [
+    "/api/v1/budgets",
+    "/api/v1/ledger/summary",
+    "/api/v1/holds",
+    "/api/v1/reconciliations",
+    "/api/v1/usage/summary",
+]
 
 
 @pytest.fixture

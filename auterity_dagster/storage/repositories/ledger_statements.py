@@ -199,3 +199,47 @@ EXPIRED_HOLDS = """
 SELECT id, dispatched_at IS NOT NULL FROM hold
 WHERE organization_id = %(organization_id)s AND state = 'held' AND expires_at < now() ORDER BY expires_at LIMIT 200
 """
+
+# What a provider's bill says of closed holds: whatever a hold stands with becomes spend, and leaves suspense.
+CORRECT = """
+WITH correction AS (SELECT * FROM jsonb_to_recordset(%(corrections)s::jsonb) AS c(id uuid, due_nusd bigint)),
+locked AS MATERIALIZED (
+    SELECT h.* FROM hold h WHERE h.organization_id = %(organization_id)s AND h.id = ANY (%(hold_ids)s::uuid[])
+        AND h.state <> 'held' ORDER BY h.id FOR UPDATE),
+booking AS MATERIALIZED (
+    SELECT l.*, c.due_nusd, e.spend_nusd, e.suspense_nusd, e.sequence + 1 AS sequence
+    FROM locked l JOIN correction c USING (id), LATERAL (
+        SELECT coalesce(sum(amount_nusd) FILTER (WHERE account = 'spend'), 0)::bigint AS spend_nusd,
+            coalesce(sum(amount_nusd) FILTER (WHERE account = 'suspense'), 0)::bigint AS suspense_nusd,
+            coalesce(max(sequence), 0) AS sequence
+        FROM entry WHERE organization_id = l.organization_id AND hold_id = l.id) AS e),
+closed AS (
+    UPDATE hold h SET cost_nusd = b.due_nusd, adjusted_at = now() FROM booking b
+    WHERE h.organization_id = %(organization_id)s AND h.id = b.id),
+change AS MATERIALIZED (
+    SELECT w.id, sum(b.due_nusd - b.spend_nusd - b.suspense_nusd)::bigint AS spent_nusd
+    FROM booking b, unnest(b.window_ids) AS w(id) GROUP BY w.id),
+locked_window AS MATERIALIZED (
+    SELECT b.id FROM budget_window b
+    WHERE b.organization_id = %(organization_id)s AND b.id = ANY (ARRAY(SELECT id FROM change))
+    ORDER BY b.id FOR UPDATE),
+moved AS (
+    UPDATE budget_window b SET settled_nusd = b.settled_nusd + c.spent_nusd, overage_nusd = CASE WHEN b.is_hard
+        THEN greatest(b.overage_nusd, b.settled_nusd + c.spent_nusd + b.held_nusd - b.cap_nusd) ELSE b.overage_nusd END
+    FROM change c JOIN locked_window USING (id) WHERE b.organization_id = %(organization_id)s AND b.id = c.id),
+booked AS (
+    INSERT INTO entry (organization_id, hold_id, sequence, account, amount_nusd, kind, price_digest)
+    SELECT b.organization_id, b.id, b.sequence, side.account, side.amount_nusd, 'adjustment', b.price_digest
+    FROM booking b, LATERAL (VALUES ('spend', b.due_nusd - b.spend_nusd), ('suspense', -b.suspense_nusd),
+        ('payable:' || b.price_key, b.spend_nusd + b.suspense_nusd - b.due_nusd)) AS side(account, amount_nusd)
+    WHERE side.amount_nusd <> 0),
+used AS (
+    UPDATE usage u SET cost_nusd = b.due_nusd FROM booking b
+    WHERE u.organization_id = %(organization_id)s AND u.id = b.id
+        AND u.day = (b.created_at AT TIME ZONE 'UTC')::date),
+frozen AS (
+    UPDATE api_key k SET frozen_by_request_id = b.request_id FROM booking b
+    WHERE k.organization_id = %(organization_id)s AND k.id = b.key_id AND b.due_nusd > b.amount_nusd
+        AND k.frozen_by_request_id IS NULL)
+SELECT coalesce(sum(due_nusd - spend_nusd - suspense_nusd), 0)::bigint FROM booking
+"""

@@ -1,6 +1,7 @@
 """Tables of the ledger: budgets and their windows, holds, bookings, and what each attempt used."""
 
 from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, SmallInteger, Text, Uuid, func
@@ -120,6 +121,27 @@ class EntryRow(Base):
     amount_nusd: Mapped[int]
     kind: Mapped[str]
     price_digest: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ReconciliationRow(Base):
+    """One comparison with a provider's bill: what was corrected, and what nobody could explain."""
+
+    __tablename__ = "reconciliation"
+
+    organization_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    provider: Mapped[str]
+    since: Mapped[date]
+    until: Mapped[date]
+    bill_digest: Mapped[str]
+    lines: Mapped[int]
+    matched_lines: Mapped[int]
+    billed_nusd: Mapped[int]
+    corrections: Mapped[int]
+    adjusted_nusd: Mapped[int]
+    differences: Mapped[int]
+    report: Mapped[list[Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
