@@ -1,12 +1,12 @@
 """Read every file that an operator edits, as the processes will, and say what is wrong: one message a problem."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from auterity_dagster.automatrix.expression import CelEngine
 from auterity_dagster.automatrix.template import load_templates
 from auterity_dagster.clock import Clock, SystemClock
-from auterity_dagster.errors import ConfigurationInvalid, PriceUnknown
+from auterity_dagster.errors import ConfigurationInvalid
 from auterity_dagster.neuroweaver.promotion import load_promotion_policy
 from auterity_dagster.neuroweaver.recipe import load_recipe
 from auterity_dagster.prompt import load_prompts
@@ -50,12 +50,6 @@ def _problem(path: Path, read: Callable[[Path], object]) -> str | None:
     return None
 
 
-def _in_force(config_dir: Path, clock: Clock) -> dict[str, Price]:
+def _in_force(config_dir: Path, clock: Clock) -> Mapping[str, Price]:
     """Today's prices; a broken price list is a problem of its own, said once."""
-    price_list, prices = load_prices(config_dir / "prices.yaml"), dict[str, Price]()
-    for key in price_list.prices:
-        try:
-            prices[key] = price_list.in_force(key, clock.now())
-        except PriceUnknown:
-            continue
-    return prices
+    return load_prices(config_dir / "prices.yaml").all_in_force(clock.now())

@@ -9,7 +9,7 @@ from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.chat import ChatRequest, UsageReport
 from auterity_dagster.relaycore.ports import Hold, Ledger, Settlement, UsageRecord
 from auterity_dagster.relaycore.pricing import Usage, cost
-from auterity_dagster.relaycore.steering import Route, Step
+from auterity_dagster.relaycore.route import Route, Step
 
 HoldState = Literal["settled", "voided", "unknown"]
 

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
+from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.chat import Kind, WireName
+from auterity_dagster.relaycore.live import NOTHING_SEEN, Live
 from auterity_dagster.relaycore.pricing import Price
 from auterity_dagster.relaycore.quality import Quality
 
 Provider = Literal["openai", "anthropic", "served", "sandbox"]
 Alias = Literal["champion", "challenger"]
+PromptCache = Literal["none", "automatic", "explicit"]
 
 UNKNOWN_QUALITY = Quality()
 
@@ -27,6 +30,7 @@ class Capabilities:
     image_tokens: int = 0
     """The most tokens that one image may count there; 0: it takes no images."""
     kind: Kind = "chat"
+    prompt_cache: PromptCache = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +88,24 @@ class ServedCandidate:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetRoom:
+    """One open window of a budget as last seen: whom it binds, what it allows, what is settled or held of it."""
+
+    scope: str
+    value: str
+    is_hard: bool
+    cap_nusd: NanoUsd
+    used_nusd: NanoUsd
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogSnapshot:
     """All that `steering.choose` may know, frozen: the same policy, request and snapshot give the same route.
 
     `unavailable` says of a deployment why it cannot be called at all just now (no credential, no gate verdict,
     model server away); `breaker_open` names those which only the breaker bars, for it never bars the last one.
     `prices` holds the price in force by price key: a deployment without one must not be called.
+    `digest` stands for the deployments, quality, prices and `unavailable`, which many requests share.
     """
 
     deployments: Mapping[str, Deployment]
@@ -97,6 +113,9 @@ class CatalogSnapshot:
     prices: Mapping[str, Price]
     unavailable: Mapping[str, str] = field(default_factory=dict[str, str])
     breaker_open: frozenset[str] = frozenset()
+    budgets: tuple[BudgetRoom, ...] = ()
+    live: Live = NOTHING_SEEN
+    digest: str = ""
 
     def quality_of(self, deployment: Deployment, task: str | None) -> Quality:
         """Return what is known of a deployment at a task: nothing, where the task is not named."""
@@ -108,11 +127,15 @@ def provider_digest(provider: Provider, model: str) -> str:
     return f"provider:{provider}/{model}"
 
 
+def registered_id(deployment_id: str, alias: Alias) -> str:
+    """Return the id under which routing knows a published model."""
+    return deployment_id if alias == "champion" else f"{deployment_id}@{alias}"
+
+
 def served_deployment(served: ServedDeployment) -> Deployment:
     """Return the routable form; a challenger has an id of its own, for it is another model."""
-    is_champion = served.alias == "champion"
     return Deployment(
-        id=served.deployment_id if is_champion else f"{served.deployment_id}@{served.alias}",
+        id=registered_id(served.deployment_id, served.alias),
         provider="served",
         model=served.model,
         price_key=served.price_key,

@@ -1,7 +1,8 @@
 """A chat request as the rules see it, and what a provider gives back; what we only pass on stays opaque."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -50,7 +51,9 @@ class ChatRequest:
     that only a deployment on the request's own wire can honour; `droppable` those that the other wire lacks too, but
     that do not change what an answer means: a header names them. `max_tokens` is None where the caller named none.
     `quality_min`, `max_cost_nusd` and `timeout_s` tighten the policy. `subject` is hashed before it gets here: a
-    canary's share sticks to it.
+    canary's share sticks to it. `metadata` are the caller's own labels. `pii` are the kinds of personal data that were
+    found in the prompt (None: nobody looked). `prefix_digest` and `prefix_tokens` tell of the beginning that a provider
+    may still have cached.
     """
 
     id: UUID
@@ -74,6 +77,13 @@ class ChatRequest:
     subject: str | None = None
     claim: IdempotencyClaim | None = None
     trace: RequestTrace | None = None
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    language: str | None = None
+    is_untrusted: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    pii: tuple[str, ...] | None = None
+    prefix_digest: str | None = None
+    prefix_tokens: int = 0
 
     @property
     def has_images(self) -> bool:

@@ -8,15 +8,14 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TypeVar
 
 from auterity_dagster.errors import AuterityError, BudgetExceeded, ProviderFailed
 from auterity_dagster.relaycore.attempt import Attempt, close_hold
 from auterity_dagster.relaycore.chat import ChatRequest, ProviderAnswer, ProviderCall
-from auterity_dagster.relaycore.circuit import Breaker
 from auterity_dagster.relaycore.draining import Drain
+from auterity_dagster.relaycore.health import Health
 from auterity_dagster.relaycore.ports import (
     AttemptRecord,
     Catalog,
@@ -28,19 +27,22 @@ from auterity_dagster.relaycore.ports import (
     RateLimits,
     RequestLog,
     RequestRecord,
+    Steering,
 )
 from auterity_dagster.relaycore.rate_limit import Admission
 from auterity_dagster.relaycore.relay import Relay, Streams
 from auterity_dagster.relaycore.retrying import Plan, RetryBudget
+from auterity_dagster.relaycore.route import Route, Step
 from auterity_dagster.relaycore.shedding import Places
-from auterity_dagster.relaycore.steering import Route, Step, choose
+from auterity_dagster.relaycore.steering import choose
+from auterity_dagster.relaycore.steering_candidates import clamped
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
 
 HOLD_GRACE_S = 60
 """A hold outlives the deadline by this; then the reaper closes what nobody else did."""
 
-NO_VERDICT = ("rate_limit", "rejected", "credential", "cancelled")
-"""Ends of an attempt that say nothing about its deployment's health."""
+MIN_CLAMPED_TOKENS = 16
+"""A budget that has room for fewer output tokens than this refuses, also where the policy clamps."""
 
 Body = Mapping[str, object]
 Answered = TypeVar("Answered")
@@ -61,16 +63,19 @@ class _Run:
 
     request: ChatRequest
     body: Body
-    policy: SteeringPolicy
+    steering: Steering
     route: Route
     plan: Plan
     deadline_s: float
-    received_at: datetime
     started_s: float
     records: list[AttemptRecord]
     admission: Admission | None
     relay: Relay | None = None
     waiting: asyncio.Timeout | None = None
+
+    @property
+    def policy(self) -> SteeringPolicy:
+        return self.steering.policy
 
     @property
     def remaining_s(self) -> float:
@@ -101,13 +106,14 @@ class Gateway:
     ) -> None:
         self._catalog, self._ledger, self._providers, self._log, self._tasks = catalog, ledger, providers, log, tasks
         self._limits, self._places, self._drain = limits, places, drain
-        self._breakers: dict[tuple[str, str | None], Breaker] = {}
+        self._health = Health()
         self._retries = RetryBudget()
         self._streams = Streams()
 
     async def route(self, request: ChatRequest) -> Route:
         """Return where the request would go, and why. Calls nothing and costs nothing."""
-        return await self._route(self._catalog.policy(), request)
+        steering = await self._steering(request)
+        return choose(steering.policy, request, steering.snapshot)
 
     async def complete(self, request: ChatRequest, body: Body) -> tuple[Answer, ProviderAnswer]:
         """Return a whole answer. Raises the errors of `choose`, of `Ledger.hold`, and `ProviderFailed`."""
@@ -126,31 +132,33 @@ class Gateway:
             self._end(run)
             raise
 
-    async def _route(self, policy: SteeringPolicy, request: ChatRequest) -> Route:
-        snapshot = await self._catalog.snapshot(request.caller.organization_id)
-        open_ones = frozenset(name for (name, _), breaker in self._breakers.items() if breaker.is_open)
-        return choose(policy, request, replace(snapshot, breaker_open=open_ones))
+    async def _steering(self, request: ChatRequest) -> Steering:
+        """What steers the caller's organization, with what is seen at this moment."""
+        steering = await self._catalog.steering(request.caller.organization_id)
+        return Steering(steering.policy, self._health.seen(steering.snapshot, request))
 
     async def _begin(self, request: ChatRequest, body: Body) -> _Run:
         """Take a place and plan the request's way; `_end` gives the place back."""
-        started_s, received_at, policy = time.monotonic(), datetime.now(UTC), self._catalog.policy()
+        started_s, steering = time.monotonic(), None
         organization_id = request.caller.organization_id
         self._drain.require_time_left()
         await self._places.take(organization_id)
         try:
-            needed = request.prompt_tokens_estimate + (request.max_tokens or policy.defaults.max_output_tokens)
+            steering = await self._steering(request)
+            defaults = steering.policy.defaults
+            needed = request.prompt_tokens_estimate + (request.max_tokens or defaults.max_output_tokens)
             admission = await self._limits.admit(request.caller, tokens=needed)
-            route = await self._route(policy, request)
+            route = choose(steering.policy, request, steering.snapshot)
         except BaseException as error:
             took_s = time.monotonic() - started_s
             self._places.give_back(organization_id, held_s=took_s)
             if isinstance(error, AuterityError):
-                ended = (error.code, None, 0, round(took_s * 1000), received_at)
-                self._log.add(RequestRecord(request, None, policy.digest, None, (), *ended))
+                self._note_refusal(request, steering, error, took_s=took_s)
             raise
-        total_s = min(policy.defaults.deadlines.total_s, request.timeout_s or policy.defaults.deadlines.total_s)
-        plan = Plan(route, policy.defaults.attempts, random.random)
-        run = _Run(request, body, policy, route, plan, started_s + total_s, received_at, started_s, [], admission)
+        limits_s = (defaults.deadlines.total_s, request.timeout_s, route.decision.limits.total_s)
+        total_s = min(one for one in limits_s if one is not None)
+        plan = Plan(route, defaults.attempts, random.random)
+        run = _Run(request, body, steering, route, plan, started_s + total_s, started_s, [], admission)
         self._drain.watch(run)
         return run
 
@@ -176,7 +184,7 @@ class Gateway:
             try:
                 hold, step = await self._hold(run, step)
                 attempt = Attempt(run.request, run.route, step, hold)
-                self._breaker(run.policy, step).started()
+                self._health.began(run.policy, step.deployment)
                 return Answer(attempt, run.plan.attempts, run.admission), await call(run, attempt)
             except ProviderFailed as failure:
                 self._drain.require_time_left()
@@ -191,15 +199,15 @@ class Gateway:
             step = following.step
 
     async def _hold(self, run: _Run, step: Step) -> tuple[Hold, Step]:
-        """Set money aside for the step, or for a cheaper one of the route where a budget has no room."""
+        """Set money aside for the step; where a budget has no room, for a cheaper one, or with fewer tokens."""
         while True:
             try:
                 hold = await self._ledger.hold(_hold_request(run, step))
-            except BudgetExceeded:
-                cheaper = run.plan.cheaper(step)
-                if cheaper is None:
+            except BudgetExceeded as refusal:
+                fitting = run.plan.cheaper(step) or _clamped(run, step, refusal)
+                if fitting is None:
                     raise
-                step = cheaper
+                step = fitting
                 continue
             run.plan.begin(step)
             return hold, step
@@ -253,13 +261,8 @@ class Gateway:
 
     async def _finish_attempt(self, run: _Run, attempt: Attempt, failure: ProviderFailed | None) -> None:
         """Tell the breaker, the record of attempts and the ledger how the attempt ended."""
-        deployment, breaker = attempt.step.deployment, self._breaker(run.policy, attempt.step)
-        if failure is None:
-            breaker.succeeded(took_s=attempt.latency_ms / 1000)
-        elif failure.cause in NO_VERDICT:
-            breaker.ended_without_verdict()
-        else:
-            breaker.failed()
+        deployment = attempt.step.deployment
+        self._health.ended(run.policy, attempt, failure)
         if failure is not None and failure.cause == "credential":
             self._catalog.refuse_credential(deployment)
         if failure is not None and failure.status == 404:
@@ -278,30 +281,39 @@ class Gateway:
             RequestRecord(
                 request=run.request,
                 route=run.route,
-                policy_digest=run.route.policy_digest,
+                steering=run.steering,
+                refusal=None,
                 deployment_id=attempt.step.deployment.id if attempt else None,
                 attempts=tuple(run.records),
                 outcome=outcome,
                 usage=usage,
                 cost_nusd=(attempt.cost_nusd or 0) if attempt else 0,
                 latency_ms=round((time.monotonic() - run.started_s) * 1000),
-                received_at=run.received_at,
+                received_at=run.request.received_at,
+            )
+        )
+
+    def _note_refusal(
+        self, request: ChatRequest, steering: Steering | None, error: AuterityError, *, took_s: float
+    ) -> None:
+        self._log.add(
+            RequestRecord(
+                request=request,
+                route=None,
+                steering=steering,
+                refusal=error,
+                deployment_id=None,
+                attempts=(),
+                outcome=error.code,
+                usage=None,
+                cost_nusd=0,
+                latency_ms=round(took_s * 1000),
+                received_at=request.received_at,
             )
         )
 
     def _client(self, attempt: Attempt) -> ProviderClient:
         return self._providers.client_for(attempt.step.deployment)
-
-    def _breaker(self, policy: SteeringPolicy, step: Step) -> Breaker:
-        name = step.deployment.id, step.deployment.credential
-        if name not in self._breakers:
-            limits = policy.defaults.breaker.limits()
-            self._breakers[name] = Breaker(limits, now=time.monotonic, spread=_spread)
-        return self._breakers[name]
-
-
-def _spread() -> float:
-    return random.uniform(-1, 1)  # noqa: S311 - spreads replicas apart, guards nothing
 
 
 def _hold_request(run: _Run, step: Step) -> HoldRequest:
@@ -324,6 +336,16 @@ def _hold_request(run: _Run, step: Step) -> HoldRequest:
         expires_in_s=math.ceil(max(run.remaining_s, 0)) + HOLD_GRACE_S,
         claim=run.request.claim,
     )
+
+
+def _clamped(run: _Run, step: Step, refusal: BudgetExceeded) -> Step | None:
+    """The step with the output tokens that the refusing budget has room for, where the policy allows that."""
+    tokens = refusal.details.get("output_tokens")
+    if run.policy.defaults.when_budget_short != "clamp" or not isinstance(tokens, int):
+        return None
+    if not MIN_CLAMPED_TOKENS <= tokens < step.max_tokens:
+        return None
+    return clamped(step, run.request, max_tokens=tokens)
 
 
 def _provider_call(run: _Run, attempt: Attempt) -> ProviderCall:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from auterity_dagster.errors import AuterityError
 from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.catalog import CatalogSnapshot, Deployment
 from auterity_dagster.relaycore.chat import (
@@ -18,7 +19,7 @@ from auterity_dagster.relaycore.chat import (
 )
 from auterity_dagster.relaycore.pricing import Usage
 from auterity_dagster.relaycore.rate_limit import Admission
-from auterity_dagster.relaycore.steering import Route
+from auterity_dagster.relaycore.route import Route
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
 
 
@@ -139,15 +140,22 @@ class Providers(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What steers an organization just now: its own active policy or the platform's, and what routing may know."""
+
+    policy: SteeringPolicy
+    snapshot: CatalogSnapshot
+
+
 class Catalog(Protocol):
     """What routing knows just now; never older than about two seconds while the database answers."""
 
-    def policy(self) -> SteeringPolicy:
-        """Return the policy in force."""
-        ...
+    async def steering(self, organization_id: UUID) -> Steering:
+        """Return what steers an organization: the same object until something changes.
 
-    async def snapshot(self, organization_id: UUID) -> CatalogSnapshot:
-        """Return what an organization may be routed to. Raises `Unavailable` where nothing was ever read."""
+        Raises `Unavailable` where nothing was ever read.
+        """
         ...
 
     def refuse_credential(self, deployment: Deployment) -> None:
@@ -183,11 +191,16 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """A finished request: `outcome` is `ok` or the code of the error that the caller got."""
+    """A finished request: `outcome` is `ok` or the code of the error that the caller got.
+
+    `steering` is what the choice was made from, its snapshot with the live facts of that moment; None where the
+    catalogue could not be read. `refusal` is the error of a choice that left no route.
+    """
 
     request: ChatRequest
     route: Route | None
-    policy_digest: str
+    steering: Steering | None
+    refusal: AuterityError | None
     deployment_id: str | None
     attempts: tuple[AttemptRecord, ...]
     outcome: str

@@ -2,19 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from auterity_dagster.errors import ConfigurationInvalid, PriceUnknown
 from auterity_dagster.money import nano_usd
 from auterity_dagster.relaycore.pricing import Price, Rates
+from auterity_dagster.relaycore.strict_yaml import mistakes_of, read_yaml, refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +32,37 @@ class PriceList:
             f"No price is in force for {price_key} on {day.isoformat()}. The call was refused.", price_key=price_key
         )
 
+    def all_in_force(self, at: datetime) -> Mapping[str, Price]:
+        """Return every price in force on the day of `at`, by key; an entry that begins later is left out."""
+        day = at.astimezone(UTC).date()
+        begun = {key: [one for one in dated if one.in_force_from <= day] for key, dated in self.prices.items()}
+        return {key: dated[0] for key, dated in begun.items() if dated}
+
 
 def load_prices(path: Path) -> PriceList:
     """Read the price list. Raises `ConfigurationInvalid` with the file, the place and what is wrong with it."""
     try:
-        content: object = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))  # pyright: ignore[reportUnknownMemberType]
-        parsed = _File.model_validate(content)
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigurationInvalid(f"{path}: {error.strerror}") from error
-    except YAMLError as error:
-        raise ConfigurationInvalid(f"{path}: {error}") from error
+    return PriceList(by_key(parse_prices(text, source=str(path))))
+
+
+def parse_prices(text: str, *, source: str) -> tuple[Price, ...]:
+    """Read entries from a text; `source` is what messages call it. Raises `ConfigurationInvalid`."""
+    try:
+        parsed = _File.model_validate(read_yaml(text, source=source))
     except ValidationError as error:
-        raise ConfigurationInvalid(f"{path}: {_problems(error)}") from error
-    newest_first = sorted((entry.price() for entry in parsed.prices), key=lambda price: price.in_force_from)[::-1]
-    keys = dict.fromkeys(entry.key for entry in parsed.prices)
-    return PriceList({key: tuple(price for price in newest_first if price.key == key) for key in keys})
+        raise refused(source, *mistakes_of(error)) from error
+    return tuple(entry.price() for entry in parsed.prices)
+
+
+def by_key(prices: Iterable[Price]) -> Mapping[str, tuple[Price, ...]]:
+    """Return prices by key, the newest first; of two for the same day the later of the sequence counts."""
+    found: dict[str, dict[date, Price]] = {}
+    for price in prices:
+        found.setdefault(price.key, {})[price.in_force_from] = price
+    return {key: tuple(dated[day] for day in sorted(dated, reverse=True)) for key, dated in found.items()}
 
 
 def _whole_nano_dollars(dollars: str) -> str:
@@ -131,10 +146,3 @@ class _File(_Strict):
 
 def _optional(dollars: str | None) -> int | None:
     return None if dollars is None else nano_usd(dollars)
-
-
-def _problems(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(str(part) for part in one['loc']) or 'file'}: {one['msg'].removeprefix('Value error, ')}"
-        for one in error.errors()
-    )

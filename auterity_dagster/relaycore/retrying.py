@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from auterity_dagster.errors import ProviderFailed
-from auterity_dagster.relaycore.steering import Route, Step
+from auterity_dagster.relaycore.route import Route, Step
 from auterity_dagster.relaycore.steering_policy import Attempts
 
 BACK_OFF_S = 0.2

@@ -1,17 +1,16 @@
-"""Read `config/steering.yaml`: strict parsing, references, prices, then the policy's own tests."""
+"""Read a steering policy: strict parsing, references, prices, then the policy's own tests."""
 
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from auterity_dagster.errors import ConfigurationInvalid
 from auterity_dagster.relaycore.pricing import Price
-from auterity_dagster.relaycore.steering_policy import PolicyTest, SteeringPolicy
+from auterity_dagster.relaycore.steering_policy import PolicyTest, SourceText, SteeringPolicy
 from auterity_dagster.relaycore.steering_rules import decide
+from auterity_dagster.relaycore.strict_yaml import Mistake, mistakes_of, read_yaml, refused
 
 
 def load_policy(path: Path, *, prices: Mapping[str, Price]) -> SteeringPolicy:
@@ -29,32 +28,32 @@ def load_policy(path: Path, *, prices: Mapping[str, Price]) -> SteeringPolicy:
 
 def parse_policy(text: str, *, source: str, prices: Mapping[str, Price]) -> SteeringPolicy:
     """The same from a text; `source` is what messages call it."""
-    try:
-        written: object = YAML(typ="safe", pure=True).load(text)  # pyright: ignore[reportUnknownMemberType]
-        policy = SteeringPolicy.model_validate(written)
-    except YAMLError as error:
-        raise ConfigurationInvalid(f"{source}: {' '.join(str(error).split())}") from error
-    except ValidationError as error:
-        raise ConfigurationInvalid("\n".join(_mistakes(source, error))) from error
-    unpriced = [one for one in policy.deployments if one.price not in prices]
-    if unpriced:
-        raise ConfigurationInvalid(
-            f"{source}: deployments.{unpriced[0].id}.price: no price is in force for {unpriced[0].price!r}"
-        )
-    for test in policy.tests:
-        if mistake := _broken(policy, test):
-            raise ConfigurationInvalid(f"{source}: tests: {test.name!r} does not hold: {mistake}")
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return policy.model_copy(update={"digest": digest})
-
-
-def _mistakes(source: str, error: ValidationError) -> list[str]:
-    return [
-        f"{source}: {'.'.join(str(part) for part in one['loc'])}: {one['msg'].removeprefix('Value error, ')}".replace(
-            ": : ", ": "
-        )
-        for one in error.errors(include_url=False)
+    policy = read_policy(text, source=source)
+    mistakes = [
+        Mistake(f"deployments.{one.id}.price", f"no price is in force for {one.price!r}")
+        for one in policy.deployments
+        if one.price not in prices
     ]
+    mistakes += [
+        Mistake("tests", f"{test.name!r} does not hold: {why}")
+        for test in policy.tests
+        if (why := _broken(policy, test))
+    ]
+    if mistakes:
+        raise refused(source, *mistakes)
+    return policy
+
+
+def read_policy(text: str, *, source: str) -> SteeringPolicy:
+    """Read a policy that was accepted before: its structure and references, without prices and tests."""
+    written = read_yaml(text, source=source)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    try:
+        return SteeringPolicy.model_validate(written, context=SourceText(text, digest))
+    except ValidationError as error:
+        raise refused(source, *mistakes_of(error)) from error
+    except RecursionError as error:
+        raise refused(source, Mistake("", "the document is nested too deeply")) from error
 
 
 def _broken(policy: SteeringPolicy, test: PolicyTest) -> str | None:

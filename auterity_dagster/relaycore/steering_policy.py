@@ -1,42 +1,38 @@
 """A steering policy as it is written: the schema of `config/steering.yaml`, in which anything unknown is an error."""
 
+from collections import Counter
 from collections.abc import Container, Mapping
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, StrictStr, WithJsonSchema, model_validator
 
-from auterity_dagster.errors import Invalid
-from auterity_dagster.money import NanoUsd, nano_usd
-from auterity_dagster.relaycore.catalog import Capabilities, Deployment, provider_digest
-from auterity_dagster.relaycore.chat import Kind
 from auterity_dagster.relaycore.circuit import BreakerLimits
-from auterity_dagster.relaycore.steering_condition import ALWAYS, Condition, Fact, check_facts, parse_condition
+from auterity_dagster.relaycore.steering_condition import (
+    ALWAYS,
+    METADATA,
+    Condition,
+    Fact,
+    check_facts,
+    parse_condition,
+)
+from auterity_dagster.relaycore.steering_deployment import WrittenDeployment
+from auterity_dagster.relaycore.steering_effects import CacheRule, Effect
+from auterity_dagster.relaycore.steering_index import RuleIndex, rule_index
+from auterity_dagster.relaycore.steering_words import Dollars, Name, Share, Written
 
-Cause = Literal["connection", "timeout", "rate_limit", "overloaded", "server_error", "malformed"]
-ALL_CAUSES: tuple[Cause, ...] = ("connection", "timeout", "rate_limit", "overloaded", "server_error", "malformed")
 SERVED_PATTERN = "neuroweaver/*"
 """In a pool: every specialised model that the caller's organization serves."""
 
+NOTIFY = "notify"
+"""In `at_budget_percent`: nothing changes, the answer says that so much of a budget is used."""
 
-def _quoted_decimal(value: object) -> NanoUsd:
-    if not isinstance(value, str):
-        raise ValueError(f"money is a quoted decimal such as '0.20', not {value!r}")
-    try:
-        return nano_usd(value)
-    except Invalid as error:
-        raise ValueError(error.message) from error
+MAX_RULES = 5_000
 
 
-Dollars = Annotated[NanoUsd, BeforeValidator(_quoted_decimal)]
-Name = Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class _Written(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class Deadlines(_Written):
+class Deadlines(Written):
     """Seconds an attempt may take to connect, to its first token, between tokens; and the whole request."""
 
     connect_s: float = Field(gt=0)
@@ -45,7 +41,7 @@ class Deadlines(_Written):
     total_s: float = Field(gt=0, le=3600)
 
 
-class Attempts(_Written):
+class Attempts(Written):
     """How often a request may be tried in all and at one deployment, and how dear a stand-in may be."""
 
     max: int = Field(ge=1, le=8)
@@ -53,7 +49,7 @@ class Attempts(_Written):
     max_cost_ratio: float = Field(ge=1)
 
 
-class Breaker(_Written):
+class Breaker(Written):
     """When a deployment is left alone, and for how long."""
 
     failures_in_a_row: int = Field(ge=1)
@@ -69,68 +65,45 @@ class Breaker(_Written):
         return BreakerLimits(**self.model_dump())
 
 
-class Defaults(_Written):
+Percent = Annotated[int, Field(ge=1, le=100)]
+
+
+class Defaults(Written):
     """What holds where no rule says otherwise."""
 
     objective: Name
     max_output_tokens: int = Field(ge=1)
-    when_budget_short: Literal["refuse"]
+    when_budget_short: Literal["refuse", "clamp"] = "refuse"
+    at_budget_percent: Mapping[Percent, Name] = Field(default_factory=dict[int, str], max_length=20)
+    time_zone: StrictStr = "UTC"
     deadlines: Deadlines
     attempts: Attempts
     breaker: Breaker
+    cache: CacheRule = CacheRule(mode="off")
+
+    @model_validator(mode="after")
+    def _time_zone_exists(self) -> "Defaults":
+        if self.time_zone not in available_timezones():
+            raise ValueError(f"time_zone: {self.time_zone!r} is not a time zone such as America/Chicago")
+        return self
 
 
-class WrittenCapabilities(_Written):
-    """What the deployment can take and give; what is not written it cannot."""
-
-    context_tokens: int = Field(ge=1)
-    output_tokens: int = Field(ge=0)
-    tools: StrictBool = False
-    json_schema: StrictBool = False
-    streaming: StrictBool = False
-    image_tokens: int = Field(default=0, ge=0)
-    kind: Kind = "chat"
-
-
-class WrittenDeployment(_Written):
-    """A model of a provider. Models that we serve are not written here: they come from the registry."""
-
-    id: Name
-    provider: Literal["openai", "anthropic", "sandbox"]
-    model: StrictStr = Field(min_length=1)
-    price: StrictStr = Field(min_length=1)
-    region: StrictStr = ""
-    failure_domain: StrictStr | None = None
-    credential: StrictStr = Field(pattern=r"^secret://[a-z0-9_]+(/[a-z0-9_]+)?$")
-    data_policy: tuple[Name, ...] = ()
-    when_client_leaves: Literal["drain", "cancel"] = "drain"
-    caps: WrittenCapabilities
-
-    def deployment(self) -> Deployment:
-        """Return the form that routing knows."""
-        return Deployment(
-            id=self.id,
-            provider=self.provider,
-            model=self.model,
-            price_key=self.price,
-            artefact_digest=provider_digest(self.provider, self.model),
-            capabilities=Capabilities(**self.caps.model_dump()),
-            failure_domain=self.failure_domain or self.provider,
-            region=self.region,
-            credential=self.credential.removeprefix("secret://"),
-            data_policy=frozenset(self.data_policy),
-            is_drained=self.when_client_leaves == "drain",
-        )
-
-
-class Limits(_Written):
-    """What a candidate must keep to; None: no limit."""
+class Limits(Written):
+    """What a candidate must keep to; None: no limit. `late_probability` is the chance to take over `latency_ms`."""
 
     quality_lcb: Share | None = None
+    late_probability: Share | None = None
+    latency_ms: int | None = Field(default=None, ge=1)
     cost_usd: Dollars | None = None
 
+    @model_validator(mode="after")
+    def _lateness_is_whole(self) -> "Limits":
+        if (self.late_probability is None) != (self.latency_ms is None):
+            raise ValueError("`late_probability` and `latency_ms` go together")
+        return self
 
-class Objective(_Written):
+
+class Objective(Written):
     """What to optimise among the candidates that keep to the limits."""
 
     minimize: Literal["cost"] | None = None
@@ -144,86 +117,26 @@ class Objective(_Written):
         return self
 
 
-class OneOf(_Written):
-    """Equal to a value, or in a list of them: exactly one of the two."""
-
-    eq: StrictStr | None = None
-    in_: tuple[StrictStr, ...] | None = Field(default=None, alias="in", min_length=1)
-
-    @model_validator(mode="after")
-    def _one_operator(self) -> "OneOf":
-        if (self.eq is None) == (self.in_ is None):
-            raise ValueError("a filter has exactly one operator: `eq` or `in`")
-        return self
-
-    def admits(self, value: str) -> bool:
-        """True if the value may stay."""
-        return value == self.eq if self.in_ is None else value in self.in_
+When = Annotated[Condition, BeforeValidator(parse_condition), WithJsonSchema({"$ref": "#/$defs/Condition"})]
+Given = Annotated[dict[str, Fact], BeforeValidator(check_facts), WithJsonSchema({"$ref": "#/$defs/Facts"})]
 
 
-class Contains(_Written):
-    """Has this among its values."""
+class Task(Written):
+    """What is known of a task beforehand: `repair_usd` is what a bad answer to it costs to put right."""
 
-    contains: StrictStr
-
-
-class DeploymentFilter(_Written):
-    """What a deployment must be to stay a candidate."""
-
-    data_policy: Contains | None = None
-    region: OneOf | None = None
-    provider: OneOf | None = None
-
-    def admits(self, deployment: Deployment) -> bool:
-        """True if the deployment passes every comparison that is written."""
-        return (
-            (self.data_policy is None or self.data_policy.contains in deployment.data_policy)
-            and (self.region is None or self.region.admits(deployment.region))
-            and (self.provider is None or self.provider.admits(deployment.provider))
-        )
+    repair_usd: Dollars
 
 
-class Settings(_Written):
-    """Numbers that a rule makes stricter; of several rules the strictest counts."""
-
-    max_output_tokens: int = Field(ge=1)
-
-
-class Effect(_Written):
-    """What a matching rule does."""
-
-    pool: Name | None = None
-    deployment: Name | None = None
-    reject: StrictStr | None = None
-    objective: Name | None = None
-    filter: DeploymentFilter | None = None
-    set: Settings | None = None
-    fallback_on: tuple[Cause, ...] | None = None
-    on_no_candidates: Literal["reject", "relax"] = "reject"
-    final: StrictBool = False
-
-    @model_validator(mode="after")
-    def _one_destination(self) -> "Effect":
-        if sum(one is not None for one in (self.pool, self.deployment, self.reject)) > 1:
-            raise ValueError("a rule names at most one of `pool`, `deployment`, `reject`")
-        return self
-
-    @property
-    def decides(self) -> bool:
-        """True if the rule says where the request goes, or that it goes nowhere."""
-        return self.pool is not None or self.deployment is not None or self.reject is not None
-
-
-class Rule(_Written):
+class Rule(Written):
     """`when` the condition holds, `then` this; the higher priority is asked first."""
 
     id: Name
-    priority: int
-    when: Annotated[Condition, BeforeValidator(parse_condition)]
+    priority: int = Field(strict=True)
+    when: When
     then: Effect
 
 
-class Expectation(_Written):
+class Expectation(Written):
     """What an embedded test demands of the decision."""
 
     rule: Name | None = None
@@ -231,42 +144,72 @@ class Expectation(_Written):
     deployments_within: tuple[StrictStr, ...] | None = None
 
 
-class PolicyTest(_Written):
+class PolicyTest(Written):
     """A decision that the policy must make; the file is refused if it does not."""
 
     name: StrictStr
-    given: Annotated[dict[str, Fact], BeforeValidator(check_facts)]
+    given: Given
     expect: Expectation
 
 
-class SteeringPolicy(_Written):
+class SteeringPolicy(Written):
     """A whole policy. Cross-references are checked here; prices and embedded tests by `steering_file`."""
 
     schema_version: Literal[2]
     name: Name
     defaults: Defaults
-    deployments: tuple[WrittenDeployment, ...]
+    deployments: tuple[WrittenDeployment, ...] = Field(max_length=500)
     pools: Mapping[Name, tuple[StrictStr, ...]]
     objectives: Mapping[Name, Objective]
-    rules: tuple[Rule, ...] = Field(min_length=1)
-    tests: tuple[PolicyTest, ...] = ()
-    digest: StrictStr = Field(default="", exclude=True)
+    tasks: Mapping[Name, Task] = Field(default_factory=dict[str, Task])
+    rules: tuple[Rule, ...] = Field(min_length=1, max_length=MAX_RULES)
+    tests: tuple[PolicyTest, ...] = Field(default=(), max_length=MAX_RULES)
+    _text: str = PrivateAttr(default="")
+    _digest: str = PrivateAttr(default="")
+
+    @property
+    def text(self) -> str:
+        """The YAML that it was read from."""
+        return self._text
+
+    @property
+    def digest(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 over its text."""
+        return self._digest
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Take text and digest where `steering_file` hands them over."""
+        if isinstance(context, SourceText):
+            self._text, self._digest = context.text, context.digest
+
+    @cached_property
+    def index(self) -> RuleIndex[Rule]:
+        """The rules, compiled once."""
+        return rule_index(self.rules)
+
+    @cached_property
+    def metadata_names(self) -> frozenset[str]:
+        """Which of a caller's own labels some rule asks about."""
+        return frozenset(one.removeprefix("metadata.") for one in self.index.fields if METADATA.fullmatch(one))
 
     @model_validator(mode="after")
     def _references_exist(self) -> "SteeringPolicy":
-        ids = [one.id for one in self.deployments]
-        _refuse_repeats("deployments", ids)
+        ids = {one.id for one in self.deployments}
+        _refuse_repeats("deployments", [one.id for one in self.deployments])
         _refuse_repeats("rules", [rule.id for rule in self.rules])
         _refuse_repeats("rules: priority", [str(rule.priority) for rule in self.rules])
         for pool, members in self.pools.items():
             for member in members:
                 _must_exist(f"pools.{pool}", member, {*ids, SERVED_PATTERN})
         _must_exist("defaults.objective", self.defaults.objective, self.objectives)
+        for percent, named in self.defaults.at_budget_percent.items():
+            _must_exist(f"defaults.at_budget_percent.{percent}", named, {*self.objectives, NOTIFY})
         for rule in self.rules:
             then = rule.then
             _must_exist(f"rules.{rule.id}.then.pool", then.pool, self.pools)
             _must_exist(f"rules.{rule.id}.then.deployment", then.deployment, ids)
             _must_exist(f"rules.{rule.id}.then.objective", then.objective, self.objectives)
+            _must_exist(f"rules.{rule.id}.then.shadow.deployment", then.shadow and then.shadow.deployment, ids)
         return self
 
     @model_validator(mode="after")
@@ -274,11 +217,22 @@ class SteeringPolicy(_Written):
         last = min(self.rules, key=lambda rule: rule.priority)
         if last.when != ALWAYS or last.then.pool is None:
             raise ValueError(f"rules: the lowest priority ({last.id}) must be `when: always` and name a pool")
+        for rule in self.rules:
+            if rule is not last and rule.when == ALWAYS and (rule.then.decides or rule.then.final):
+                raise ValueError(f"rules.{rule.id}: `when: always` leaves nothing to the rules below it")
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class SourceText:
+    """What a policy is read from, and its digest."""
+
+    text: str
+    digest: str
+
+
 def _refuse_repeats(where: str, names: list[str]) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise ValueError(f"{where}: {repeated[0]!r} stands there twice")
 

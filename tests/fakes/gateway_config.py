@@ -54,7 +54,7 @@ def _deployment(name: str) -> dict[str, Any]:
         "price": f"sandbox/{size}",
         "failure_domain": name,
         "credential": "secret://anthropic/default" if wire == "anthropic" else "secret://sandbox_token",
-        "caps": CAPABILITIES,
+        "caps": dict(CAPABILITIES),
     }
 
 

@@ -11,7 +11,8 @@ from auterity_dagster.relaycore.catalog import CatalogSnapshot, ServedDeployment
 from auterity_dagster.relaycore.chat import Caller, ChatRequest
 from auterity_dagster.relaycore.pricing import Price, Rates
 from auterity_dagster.relaycore.quality import Quality
-from auterity_dagster.relaycore.steering import Considered, Route, choose
+from auterity_dagster.relaycore.route import Considered, Route
+from auterity_dagster.relaycore.steering import choose
 from auterity_dagster.relaycore.steering_file import parse_policy
 
 POLICY = """

@@ -13,12 +13,14 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from auterity_dagster.errors import ConfigurationInvalid, NotPermitted, PriceUnknown, Unavailable
-from auterity_dagster.relaycore.catalog import CatalogSnapshot, Deployment, served_deployment
+from auterity_dagster.errors import ConfigurationInvalid, NotPermitted, Unavailable
+from auterity_dagster.relaycore.catalog import CatalogSnapshot, Deployment, registered_id, served_deployment
+from auterity_dagster.relaycore.decision_record import with_digest
+from auterity_dagster.relaycore.ports import Steering
 from auterity_dagster.relaycore.price_list import PriceList, load_prices
-from auterity_dagster.relaycore.pricing import Price
 from auterity_dagster.relaycore.quality import Quality, QualityEvidence, posterior
 from auterity_dagster.relaycore.rate_limit import RateLimit
+from auterity_dagster.relaycore.steering_catalog import routable
 from auterity_dagster.relaycore.steering_file import load_policy
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
 from auterity_dagster.serving.relaycore.providers import ConfiguredProviders
@@ -27,6 +29,10 @@ from auterity_dagster.storage.repositories.organizations import dealerships
 from auterity_dagster.storage.repositories.routing import RoutingState, routing_state
 
 REFRESH_S = 2.0
+MAX_AGE_S = 6.0
+"""Rows older than this are read again before the caller is answered: the watch has not kept them fresh."""
+KEPT_FRESH_S = 60.0
+FORGOTTEN_AFTER_S = 3600.0
 REFUSED_PAUSE_S = 60.0
 LEASE_S = 10.0
 """How long the model server counts as there after it last answered: loading a model may delay a probe."""
@@ -36,30 +42,37 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Known:
-    """One organization's part, as last read."""
+    """One organization's part, as last read, and what was built of it."""
 
     read_at_s: float
+    used_at_s: float
     state: RoutingState
     dealership_ids: frozenset[UUID]
+    steering: Steering
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Files:
     """The two files, as last found good."""
 
     policy: SteeringPolicy
     prices: PriceList
-    stamps: tuple[int, ...]
 
 
 @dataclass(slots=True)
 class RefreshingCatalog:
-    """Reads an organization's rows again after two seconds; while PostgreSQL is away the last ones stay in use."""
+    """Keeps one immutable `Steering` an organization and builds it anew when something changed, off the callers' path.
+
+    Organizations that were asked for lately are read again every two seconds; while PostgreSQL is away the last rows
+    stay in use. A file with a mistake is reported and counted, and the last good one stays in force.
+    """
 
     database: Database
     providers: ConfiguredProviders
     config_dir: Path
+    load_failures: int = 0
     _files: _Files = field(init=False)
+    _stamps: tuple[int, ...] = field(init=False)
     _known: dict[UUID, _Known] = field(default_factory=dict[UUID, _Known])
     _locks: defaultdict[UUID, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     _refused_until_s: dict[str, float] = field(default_factory=dict[str, float])
@@ -67,35 +80,19 @@ class RefreshingCatalog:
     _model_server_until_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self._files = self._read_files()
+        self._stamps = _stamps(self._paths())
+        self._files = _read_files(*self._paths())
 
-    def policy(self) -> SteeringPolicy:
+    def platform_policy(self) -> SteeringPolicy:
+        """Return the policy of the file, for organizations that have none of their own."""
         return self._files.policy
 
-    async def snapshot(self, organization_id: UUID) -> CatalogSnapshot:
-        known = await self._organization(organization_id, max_age_s=REFRESH_S)
-        deployments = {one.id: one.deployment() for one in self._files.policy.deployments}
-        unavailable: dict[str, str] = {}
-        for candidate in known.state.served:
-            deployment = served_deployment(candidate.served)
-            deployments[deployment.id] = deployment
-            if not candidate.has_passing_verdict:
-                unavailable[deployment.id] = "gate: no verdict in force says PASS for its digest"
-            elif time.monotonic() > self._model_server_until_s:
-                unavailable[deployment.id] = "lease: the model server does not answer"
-        for deployment in deployments.values():
-            if reason := self._refusal(deployment):
-                unavailable.setdefault(deployment.id, reason)
-        return CatalogSnapshot(
-            deployments=deployments,
-            quality=_quality(known.state.evidence),
-            prices=_in_force(self._files.prices),
-            unavailable=unavailable,
-        )
+    async def steering(self, organization_id: UUID) -> Steering:
+        return (await self._organization(organization_id, max_age_s=MAX_AGE_S)).steering
 
     async def require_dealership(self, organization_id: UUID, dealership_id: UUID) -> None:
         """Raise `NotPermitted` unless the organization has this dealership; a new one is found at once."""
-        for max_age_s in (REFRESH_S, 0.0):
+        for max_age_s in (MAX_AGE_S, 0.0):
             known = await self._organization(organization_id, max_age_s=max_age_s)
             if dealership_id in known.dealership_ids:
                 return
@@ -103,44 +100,114 @@ class RefreshingCatalog:
 
     async def rate_limits(self, organization_id: UUID) -> Mapping[UUID, RateLimit]:
         """Return an organization's limits by what they limit. Raises `Unavailable` where nothing was ever read."""
-        return (await self._organization(organization_id, max_age_s=REFRESH_S)).state.limits
+        return (await self._organization(organization_id, max_age_s=MAX_AGE_S)).state.limits
 
     def refuse_credential(self, deployment: Deployment) -> None:
         self._refused_until_s[deployment.credential or ""] = time.monotonic() + REFUSED_PAUSE_S
         _log.error("credential_refused", deployment=deployment.id, credential=deployment.credential)
+        self._rebuild()
 
     def refuse_deployment(self, deployment: Deployment) -> None:
         self._unknown_until_s[deployment.id] = time.monotonic() + REFUSED_PAUSE_S
         _log.error("model_unknown", deployment=deployment.id, model=deployment.model)
+        self._rebuild()
 
     async def watch(self) -> None:
-        """Look at the files and the model server for ever; a file with a mistake is reported and not used."""
+        """Look at the files, the model server and the organizations' rows for ever."""
         while True:
-            self._reload_changed_files()
+            await self._reload_changed_files()
             if await self.providers.model_server_answers():
                 self._model_server_until_s = time.monotonic() + LEASE_S
+            await self._refresh_used()
             await asyncio.sleep(REFRESH_S)
 
-    def _reload_changed_files(self) -> None:
+    def _rebuild(self) -> None:
+        for known in self._known.values():
+            known.steering = self._built(known.state, before=known.steering)
+
+    async def _refresh_used(self) -> None:
+        now_s = time.monotonic()
+        for organization_id, known in tuple(self._known.items()):
+            idle_s = now_s - known.used_at_s
+            if idle_s > FORGOTTEN_AFTER_S:
+                del self._known[organization_id]
+            elif idle_s <= KEPT_FRESH_S:
+                await self._read(organization_id)
+
+    async def _reload_changed_files(self) -> None:
         stamps = _stamps(self._paths())
-        if stamps == self._files.stamps:
+        if stamps == self._stamps:
             return
+        self._stamps = stamps
         try:
-            self._files = self._read_files()
+            # In a thread: a large policy takes a second to parse, and answers must not wait for it.
+            self._files = await asyncio.to_thread(_read_files, *self._paths())
         except ConfigurationInvalid as error:
-            self._files.stamps = stamps
+            self.load_failures += 1
             _log.error("policy_refused", reason=error.message, in_force=self._files.policy.digest)
         else:
             _log.info("policy_loaded", digest=self._files.policy.digest)
 
-    def _read_files(self) -> _Files:
-        steering, prices_path = self._paths()
-        stamps = _stamps((steering, prices_path))
-        prices = load_prices(prices_path)
-        return _Files(load_policy(steering, prices=_in_force(prices)), prices, stamps)
-
     def _paths(self) -> tuple[Path, Path]:
         return self.config_dir / "steering.yaml", self.config_dir / "prices.yaml"
+
+    async def _organization(self, organization_id: UUID, *, max_age_s: float) -> _Known:
+        known = self._known.get(organization_id)
+        asked_s = time.monotonic()
+        if known is None or asked_s - known.read_at_s >= max_age_s:
+            async with self._locks[organization_id]:
+                known = self._known.get(organization_id)
+                if known is None or known.read_at_s < asked_s:  # else it was read while this call waited for the lock
+                    known = await self._read(organization_id)
+        known.used_at_s = asked_s
+        return known
+
+    async def _read(self, organization_id: UUID) -> _Known:
+        """Read an organization's rows and build what they say; the last rows stay while PostgreSQL is away."""
+        known, now_s = self._known.get(organization_id), time.monotonic()
+        try:
+            async with self.database.begin(organization_id) as session:
+                state = await routing_state(session)
+                ids = frozenset(one.id for one in await dealerships(session))
+        except (DBAPIError, PoolTimeout) as error:
+            if known is None:
+                raise Unavailable(
+                    "The routing catalogue cannot be read.", code="catalog_unavailable", retry_after_s=1
+                ) from error
+            _log.warning("catalogue_kept", reason=type(error).__name__)
+            state, ids = known.state, known.dealership_ids
+        steering = self._built(state, before=known.steering if known else None)
+        read = _Known(now_s, known.used_at_s if known else now_s, state, ids, steering)
+        self._known[organization_id] = read
+        return read
+
+    def _built(self, state: RoutingState, *, before: Steering | None) -> Steering:
+        """Return what the rows and files say together: the same object as before, unless something changed."""
+        policy = self._files.policy
+        registered = {one.id: one for one in (served_deployment(candidate.served) for candidate in state.served)}
+        deployments, unavailable = routable(policy, registered, self._barred(state))
+        lacking = {one.id: why for one in deployments.values() if (why := self._refusal(one))}
+        snapshot = CatalogSnapshot(
+            deployments=deployments,
+            quality=_quality(state.evidence),
+            prices=self._files.prices.all_in_force(datetime.now(UTC)),
+            unavailable={**lacking, **unavailable},
+            digest=before.snapshot.digest if before else "",
+        )
+        if before is not None and before.policy is policy and before.snapshot == snapshot:
+            return before
+        return Steering(policy, with_digest(snapshot))
+
+    def _barred(self, state: RoutingState) -> dict[str, str]:
+        """Why published models cannot be called just now."""
+        barred: dict[str, str] = {}
+        for candidate in state.served:
+            name = registered_id(candidate.served.deployment_id, candidate.served.alias)
+            if not candidate.has_passing_verdict:
+                barred[name] = "gate: no verdict in force says PASS for its digest"
+            elif time.monotonic() > self._model_server_until_s:
+                barred[name] = "lease: the model server does not answer"
+        return barred
 
     def _refusal(self, deployment: Deployment) -> str | None:
         now_s = time.monotonic()
@@ -150,47 +217,19 @@ class RefreshingCatalog:
             return "credential: its provider turned it down; tried again within a minute"
         return self.providers.missing_credential(deployment)
 
-    async def _organization(self, organization_id: UUID, *, max_age_s: float) -> _Known:
-        known = self._known.get(organization_id)
-        asked_s = time.monotonic()
-        if known is not None and asked_s - known.read_at_s < max_age_s:
-            return known
-        async with self._locks[organization_id]:
-            known = self._known.get(organization_id)
-            if known is not None and known.read_at_s >= asked_s:  # read while this call waited for the lock
-                return known
-            try:
-                async with self.database.begin(organization_id) as session:
-                    state = await routing_state(session)
-                    ids = frozenset(one.id for one in await dealerships(session))
-            except (DBAPIError, PoolTimeout) as error:
-                if known is None:
-                    raise Unavailable(
-                        "The routing catalogue cannot be read.", code="catalog_unavailable", retry_after_s=1
-                    ) from error
-                _log.warning("catalogue_kept", reason=type(error).__name__)
-                known.read_at_s = time.monotonic()
-                return known
-            self._known[organization_id] = known = _Known(time.monotonic(), state, ids)
-            return known
+
+def _read_files(steering: Path, prices_path: Path) -> _Files:
+    prices = load_prices(prices_path)
+    return _Files(load_policy(steering, prices=prices.all_in_force(datetime.now(UTC))), prices)
 
 
 def _quality(evidence: tuple[QualityEvidence, ...]) -> Mapping[tuple[str, str], Quality]:
     by_artefact: dict[tuple[str, str], list[QualityEvidence]] = defaultdict(list)
     for one in evidence:
         by_artefact[(one.task, one.artefact_digest)].append(one)
-    now = datetime.now(UTC)
+    # By the hour: evidence ages slowly, and what many requests share must not change with every look.
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     return {key: posterior(group, now=now) for key, group in by_artefact.items()}
-
-
-def _in_force(listed: PriceList) -> Mapping[str, Price]:
-    now, found = datetime.now(UTC), dict[str, Price]()
-    for key in listed.prices:
-        try:
-            found[key] = listed.in_force(key, now)
-        except PriceUnknown:
-            continue  # an entry that begins later
-    return found
 
 
 def _stamps(paths: tuple[Path, ...]) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ async def observed(
     drain: Drain,
 ) -> Observed:
     """Put metrics around the ports, and spans where a collector is configured; open the operator's port."""
-    metrics = Metrics(deployments=lambda: {one.id for one in catalog.policy().deployments})
+    metrics = Metrics(deployments=lambda: {one.id for one in catalog.platform_policy().deployments})
     metrics.gauge("active_calls", "Calls under way in this process.", lambda: places.active)
     if isinstance(ledger, PostgresLedger):
         metrics.gauge("settlements_waiting", "Ends of attempts that are not booked yet.", lambda: ledger.unbooked)

@@ -2,19 +2,24 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import orjson
 import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from auterity_dagster.relaycore.decision_record import catalog_document, inputs_document, told
 from auterity_dagster.relaycore.ports import RequestRecord
 from auterity_dagster.storage.database import Database
-from auterity_dagster.storage.repositories.routing import add_requests
+from auterity_dagster.storage.repositories.routing import add_decision_context, add_requests
 
 FLUSH_S = 0.25
 LIMIT = 20_000
+CONTEXTS_REMEMBERED = 10_000
 
 _log = structlog.get_logger(__name__)
 
@@ -25,6 +30,7 @@ class RequestWriter:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: list[RequestRecord] = []
+        self._written_contexts: set[tuple[UUID, str, str]] = set()
 
     def add(self, record: RequestRecord) -> None:
         if len(self._waiting) < LIMIT:
@@ -47,15 +53,41 @@ class RequestWriter:
         for organization_id, records in by_organization.items():
             try:
                 async with self._database.begin(organization_id) as session:
+                    written = await self._add_contexts(session, organization_id, records)
                     await add_requests(session, orjson.dumps([_row(record) for record in records]).decode())
+                self._written_contexts |= written
             except (DBAPIError, PoolTimeout) as error:
                 _log.warning("requests_not_written", count=len(records), reason=type(error).__name__)
                 self._waiting = (records + self._waiting)[:LIMIT]
+
+    async def _add_contexts(
+        self, session: AsyncSession, organization_id: UUID, records: Sequence[RequestRecord]
+    ) -> set[tuple[UUID, str, str]]:
+        """Store policies and catalogues that this process has not stored yet; another one may have."""
+        if len(self._written_contexts) > CONTEXTS_REMEMBERED:
+            self._written_contexts.clear()
+        written: set[tuple[UUID, str, str]] = set()
+        for steering in (record.steering for record in records if record.steering is not None):
+            policy, snapshot = steering.policy, steering.snapshot
+            for kind, digest in (("policy", policy.digest), ("catalog", snapshot.digest)):
+                place = (organization_id, kind, digest)
+                if place not in self._written_contexts and place not in written:
+                    content = {"yaml": policy.text} if kind == "policy" else catalog_document(snapshot)
+                    await add_decision_context(session, organization_id, kind=kind, digest=digest, content=content)
+                    written.add(place)
+        return written
+
+
+def _decided_on(record: RequestRecord) -> dict[str, Any] | None:
+    if record.steering is None:
+        return None
+    return inputs_document(record.steering.policy, record.request, record.steering.snapshot)
 
 
 def _row(record: RequestRecord) -> dict[str, object]:
     """The record as the columns of its row; orjson writes ids, times and frozen classes by itself."""
     request, route, usage = record.request, record.route, record.usage
+    chosen = route or record.refusal
     return {
         "organization_id": request.caller.organization_id,
         "day": record.received_at.date(),
@@ -66,9 +98,10 @@ def _row(record: RequestRecord) -> dict[str, object]:
         "task": request.task,
         "model": request.model,
         "is_stream": request.is_stream,
-        "policy_digest": record.policy_digest,
+        "policy_digest": record.steering.policy.digest if record.steering else "",
         "rule": route.rule if route else None,
-        "decision": route.considered if route else (),
+        "decision": told(chosen) if chosen is not None else {},
+        "decided_on": _decided_on(record),
         "deployment_id": record.deployment_id,
         "artefact_digest": _artefact_digest(record),
         "attempts": record.attempts,

@@ -1,13 +1,12 @@
 """The gateway's other routes: which models there are, why a request would go where, and whether the process works."""
 
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import Request, Response
 
 from auterity_dagster.errors import AuterityError
 from auterity_dagster.identity.permission import Permission
-from auterity_dagster.relaycore.steering import Route
+from auterity_dagster.relaycore.decision_record import told
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
 from auterity_dagster.serving.relaycore.chat_wire import ChatWire
@@ -21,7 +20,7 @@ router = DeclaredRouter()
 async def healthz(request: Request) -> dict[str, str]:
     """Tell that a policy is loaded, and which."""
     state: GatewayState = request.state.relaycore
-    return {"status": "ok", "policy": state.catalog.policy().digest}
+    return {"status": "ok", "policy": state.catalog.platform_policy().digest}
 
 
 @router.get("/readyz", authentication="public", permission="public", body_limit_bytes=0, audit_class="none")
@@ -42,8 +41,8 @@ async def readyz(request: Request, response: Response) -> dict[str, str]:
 async def models(request: Request, principal: CurrentPrincipal) -> dict[str, Any]:
     """List what `model` may name: the objectives, the pools, and each deployment that can be called now."""
     state: GatewayState = request.state.relaycore
-    policy = state.catalog.policy()
-    snapshot = await state.catalog.snapshot(principal.organization_id)
+    steering = await state.catalog.steering(principal.organization_id)
+    policy, snapshot = steering.policy, steering.snapshot
     names = ["auto", *(f"auto/{one}" for one in policy.objectives), *(f"pool/{one}" for one in policy.pools)]
     listed = [_model(name, owned_by="auterity") for name in names]
     listed += [
@@ -66,31 +65,11 @@ async def explain(request: Request, principal: CurrentPrincipal) -> dict[str, An
     state: GatewayState = request.state.relaycore
     asked = asked_of(ChatWire(), await request.body(), headers=dict(request.headers), principal=principal)
     try:
-        return _explained(await state.gateway.route(asked.request))
+        return told(await state.gateway.route(asked.request))
     except AuterityError as error:
-        if "removed" not in error.details:
+        if "rule" not in error.details:
             raise
-        return {"route": [], "refused": {"code": error.code, "message": error.message, **error.details}}
-
-
-def _explained(route: Route) -> dict[str, Any]:
-    return {
-        "policy": f"{route.policy_name}@{route.policy_digest}",
-        "rule": route.rule,
-        "objective": route.objective,
-        "route": [
-            {
-                "deployment": step.deployment.id,
-                "model": step.deployment.model,
-                "provider": step.deployment.provider,
-                "max_tokens": step.max_tokens,
-                "may_cost_nusd": step.hold_nusd,
-                "is_degraded": step.is_degraded,
-            }
-            for step in route.steps
-        ],
-        "candidates": [asdict(one) for one in route.considered],
-    }
+        return told(error)
 
 
 def _model(name: str, *, owned_by: str) -> dict[str, Any]:

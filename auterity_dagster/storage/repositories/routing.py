@@ -17,6 +17,7 @@ from auterity_dagster.relaycore.rate_limit import RateLimit
 from auterity_dagster.storage.repositories.gate_verdicts import passes
 from auterity_dagster.storage.repositories.rate_limits import rate_limits
 from auterity_dagster.storage.tables.routing import DeploymentRow, RequestRow, RouteQualityRow
+from auterity_dagster.storage.tables.steering import DecisionContextRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,14 @@ async def add_requests(session: AsyncSession, rows: str) -> None:
     recordset = func.jsonb_to_recordset(cast(bindparam(None, rows, type_=Text()), JSONB)).table_valued(*typed)
     names = [one.name for one in table.columns]
     await session.execute(insert(table).from_select(names, select(recordset.render_derived(with_types=True))))
+
+
+async def add_decision_context(
+    session: AsyncSession, organization_id: UUID, *, kind: str, digest: str, content: Mapping[str, typing.Any]
+) -> None:
+    """Store a policy's text or a catalogue's document, unless it is there."""
+    values = {"organization_id": organization_id, "kind": kind, "digest": digest, "content": dict(content)}
+    await session.execute(insert(DecisionContextRow).values(**values).on_conflict_do_nothing())
 
 
 async def recent_requests(

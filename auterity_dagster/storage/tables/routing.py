@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Text, func
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from auterity_dagster.storage.tables.base import Base
@@ -62,7 +63,8 @@ class RequestRow(Base):
     is_stream: Mapped[bool]
     policy_digest: Mapped[str] = mapped_column(Text)
     rule: Mapped[str | None] = mapped_column(Text)
-    decision: Mapped[list[Any]]
+    decision: Mapped[dict[str, Any]]
+    decided_on: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     deployment_id: Mapped[str | None] = mapped_column(Text)
     artefact_digest: Mapped[str | None] = mapped_column(Text)
     attempts: Mapped[list[Any]]

@@ -5,11 +5,9 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
-from auterity_dagster.errors import PriceUnknown
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.relaycore.catalog import Deployment, served_deployment
 from auterity_dagster.relaycore.price_list import load_prices
-from auterity_dagster.relaycore.pricing import Price
 from auterity_dagster.relaycore.quality import QualityEvidence, posterior
 from auterity_dagster.relaycore.steering_file import load_policy
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
@@ -96,11 +94,5 @@ def _quality(task: str, evidence: list[QualityEvidence], *, now: datetime) -> Qu
 def _policy(state: ApiState) -> SteeringPolicy:
     """Read the policy that the gateways read."""
     folder, now = state.settings.config_dir, state.clock.now()
-    listed = load_prices(folder / "prices.yaml")
-    prices: dict[str, Price] = {}
-    for key in listed.prices:
-        try:
-            prices[key] = listed.in_force(key, now)
-        except PriceUnknown:
-            continue  # an entry that begins later
+    prices = load_prices(folder / "prices.yaml").all_in_force(now)
     return load_policy(folder / "steering.yaml", prices=prices)

@@ -39,9 +39,10 @@ class RequestRead(BaseModel):
 
 
 class RequestWithDecision(RequestRead):
-    """The same with every candidate that was looked at, and what removed it."""
+    """The same with the decision, as `route:explain` tells it, and what it was made from."""
 
-    decision: list[Any]
+    decision: dict[str, Any]
+    decided_on: dict[str, Any] | None
 
 
 @router.get(

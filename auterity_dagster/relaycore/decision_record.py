@@ -1,0 +1,137 @@
+"""A decision as it is told and stored; what it was made from reads back bit for bit, so that it can be replayed.
+
+What many requests share (deployments, prices, evidence) is stored once, under its digest, as the catalogue document.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from auterity_dagster.errors import AuterityError
+from auterity_dagster.relaycore.catalog import BudgetRoom, CatalogSnapshot, Deployment
+from auterity_dagster.relaycore.chat import ChatRequest
+from auterity_dagster.relaycore.live import LatencySketch, Live
+from auterity_dagster.relaycore.pricing import Price
+from auterity_dagster.relaycore.quality import Quality
+from auterity_dagster.relaycore.route import Route
+from auterity_dagster.relaycore.steering_policy import SteeringPolicy
+from auterity_dagster.relaycore.steering_rules import binding_budgets
+
+FORMAT = 1
+
+_REQUEST = TypeAdapter(ChatRequest)
+_DEPLOYMENTS = TypeAdapter(dict[str, Deployment])
+_PRICES = TypeAdapter(dict[str, Price])
+_BUDGETS = TypeAdapter(tuple[BudgetRoom, ...])
+
+
+def told(outcome: Route | AuterityError) -> dict[str, Any]:
+    """Return what a choice decided, or what it refused, as `route:explain` says it and as it is stored."""
+    if isinstance(outcome, AuterityError):
+        return {"route": [], "candidates": [], "refused": {"code": outcome.code, **_safe(outcome.details)}}
+    decision = outcome.decision
+    return {
+        "policy": f"{outcome.policy_name}@{outcome.policy_digest}",
+        "rule": decision.rule,
+        "matched": list(decision.matched),
+        "objective": decision.objective,
+        "budget_percent": decision.budget_percent,
+        "cache": decision.cache.model_dump(mode="json"),
+        "explore": decision.exploration and decision.exploration.model_dump(mode="json"),
+        "shadow": decision.shadow and decision.shadow.model_dump(mode="json"),
+        "route": [
+            {
+                "deployment": step.deployment.id,
+                "model": step.deployment.model,
+                "provider": step.deployment.provider,
+                "price_digest": step.price.digest,
+                "max_tokens": step.max_tokens,
+                "may_cost_nusd": step.hold_nusd,
+                "is_degraded": step.is_degraded,
+            }
+            for step in outcome.steps
+        ],
+        "candidates": list(outcome.considered),
+    }
+
+
+def catalog_document(snapshot: CatalogSnapshot) -> dict[str, Any]:
+    """Return the part of a snapshot that many requests share."""
+    return {
+        "format": FORMAT,
+        "deployments": _DEPLOYMENTS.dump_python(dict(snapshot.deployments), mode="json"),
+        "prices": _PRICES.dump_python(dict(snapshot.prices), mode="json"),
+        "unavailable": dict(snapshot.unavailable),
+        "quality": sorted([task, digest, one.alpha, one.beta] for (task, digest), one in snapshot.quality.items()),
+    }
+
+
+def with_digest(snapshot: CatalogSnapshot) -> CatalogSnapshot:
+    """Return the snapshot with the digest of its shared part."""
+    content = orjson.dumps(catalog_document(snapshot), option=orjson.OPT_SORT_KEYS)
+    return replace(snapshot, digest=hashlib.sha256(content).hexdigest()[:32])
+
+
+def inputs_document(policy: SteeringPolicy, request: ChatRequest, snapshot: CatalogSnapshot) -> dict[str, Any]:
+    """Return what `choose` read beside policy and catalogue, which are named by their digests.
+
+    Of a caller's labels only those are kept that some rule asks about.
+    """
+    known = {name: value for name, value in request.metadata.items() if name in policy.metadata_names}
+    asked = replace(request, metadata=known, claim=None, trace=None)
+    live, ids, task = snapshot.live, snapshot.deployments, request.task or ""
+    binding = set(binding_budgets(snapshot.budgets, request.caller))
+    budgets = tuple(one for one in snapshot.budgets if one in binding or one.scope == "deployment")
+    return {
+        "format": FORMAT,
+        "policy": policy.digest,
+        "catalog": snapshot.digest,
+        "request": _REQUEST.dump_python(asked, mode="json", exclude_defaults=True),
+        "breaker_open": sorted(snapshot.breaker_open & ids.keys()),
+        "budgets": _BUDGETS.dump_python(budgets, mode="json"),
+        "latency": {
+            name: {str(bucket): count for bucket, count in enumerate(sketch.counts) if count}
+            for name, sketch in live.latency.items()
+            if name in ids
+        },
+        "failed_share": {name: share for name, share in live.failed_share.items() if name in ids and share},
+        "load": {name: count for name, count in live.load.items() if name in ids},
+        "output_tokens": {name: count for name, count in live.output_tokens.get(task, {}).items() if name in ids},
+        "warm": sorted(live.warm),
+    }
+
+
+def restored(inputs: Mapping[str, Any], catalog: Mapping[str, Any]) -> tuple[ChatRequest, CatalogSnapshot]:
+    """Return request and snapshot from their documents; `choose` gives the same for them as it gave then."""
+    request = _REQUEST.validate_python(inputs["request"])
+    live = Live(
+        latency={name: _sketch(counts) for name, counts in inputs["latency"].items()},
+        failed_share=dict(inputs["failed_share"]),
+        load=dict(inputs["load"]),
+        output_tokens={request.task or "": dict(inputs["output_tokens"])},
+        warm=frozenset(inputs["warm"]),
+    )
+    snapshot = CatalogSnapshot(
+        deployments=_DEPLOYMENTS.validate_python(catalog["deployments"]),
+        quality={(task, digest): Quality(alpha, beta) for task, digest, alpha, beta in catalog["quality"]},
+        prices=_PRICES.validate_python(catalog["prices"]),
+        unavailable=dict(catalog["unavailable"]),
+        breaker_open=frozenset(inputs["breaker_open"]),
+        budgets=_BUDGETS.validate_python(inputs["budgets"]),
+        live=live,
+        digest=inputs["catalog"],
+    )
+    return request, snapshot
+
+
+def _sketch(counts: Mapping[str, int]) -> LatencySketch:
+    size = max((int(bucket) for bucket in counts), default=-1) + 1
+    return LatencySketch(tuple(counts.get(str(bucket), 0) for bucket in range(size)))
+
+
+def _safe(details: Mapping[str, object]) -> dict[str, Any]:
+    return {name: value for name, value in details.items() if name in ("rule", "removed")}

@@ -1,0 +1,115 @@
+"""A stored decision replays to the same result, bit for bit; what `choose` reads and is not stored is noticed."""
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import Phase, find, given, settings
+
+from auterity_dagster.relaycore.catalog import CatalogSnapshot
+from auterity_dagster.relaycore.chat import ChatRequest
+from auterity_dagster.relaycore.decision_record import catalog_document, inputs_document, restored, told, with_digest
+from auterity_dagster.relaycore.route import Route
+from auterity_dagster.relaycore.steering_file import read_policy
+from auterity_dagster.relaycore.steering_policy import SteeringPolicy
+from tests.fakes.steering_inputs import decisions, outcome
+
+Made = tuple[SteeringPolicy, ChatRequest, CatalogSnapshot]
+
+
+def stored(made: Made) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return both documents as they come back from storage."""
+    policy, request, snapshot = made
+    documents = (inputs_document(policy, request, snapshot), catalog_document(snapshot))
+    return orjson.loads(orjson.dumps(documents[0])), orjson.loads(orjson.dumps(documents[1]))
+
+
+def replays(made: Made, inputs: dict[str, Any], catalog: dict[str, Any]) -> bool:
+    """True if the documents give what the decision gave."""
+    policy, request, snapshot = made
+    again = read_policy(policy.text, source="stored")
+    return outcome(again, *restored(inputs, catalog)) == outcome(policy, request, snapshot)
+
+
+@settings(max_examples=100)
+@given(decisions())
+def test_a_stored_decision_replays_to_the_same_result(made: Made) -> None:
+    assert replays(made, *stored(made))
+
+
+@settings(max_examples=50)
+@given(decisions())
+def test_every_fact_of_request_and_snapshot_comes_back(made: Made) -> None:
+    _, request, snapshot = made
+
+    request_again, snapshot_again = restored(*stored(made))
+
+    known = set(snapshot.budgets)
+    assert request_again == request
+    assert replace(snapshot_again, budgets=tuple(one for one in snapshot.budgets if one in known)) == snapshot
+    assert set(snapshot_again.budgets) == known
+
+
+@pytest.mark.parametrize(
+    "omitted",
+    [
+        *[("inputs", part) for part in ("breaker_open", "budgets", "latency", "failed_share", "load", "warm")],
+        ("inputs", "output_tokens"),
+        *[("catalog", part) for part in ("prices", "quality", "unavailable")],
+        *[("request", part) for part in ("task", "max_tokens", "is_stream", "has_tools", "quality_min", "subject")],
+        *[("request", part) for part in ("max_cost_nusd", "received_at", "language", "metadata", "pii")],
+        ("request", "prefix_tokens"),
+    ],
+)
+def test_a_record_that_omits_something_is_caught(omitted: tuple[str, str]) -> None:
+    document, part = omitted
+
+    def is_caught(made: Made) -> bool:
+        inputs, catalog = stored(made)
+        holder = {"inputs": inputs, "catalog": catalog, "request": inputs["request"]}[document]
+        if document == "request":
+            plain = {"task": None, "max_tokens": None, "is_stream": False}
+            holder.pop(part, None)
+            holder.update({part: plain[part]} if part in plain else {})
+        else:
+            holder[part] = type(holder[part])()
+        return not replays(made, inputs, catalog)
+
+    # Without shrinking: any example will do.
+    find(decisions(), is_caught, settings=settings(max_examples=3000, phases=[Phase.generate], database=None))
+
+
+@settings(max_examples=50)
+@given(decisions())
+def test_the_shared_document_has_one_digest_and_live_facts_do_not_change_it(made: Made) -> None:
+    _, _, snapshot = made
+
+    digest = with_digest(snapshot).digest
+
+    assert with_digest(replace(snapshot, breaker_open=frozenset(), budgets=())).digest == digest
+    assert with_digest(replace(snapshot, unavailable={"d0": "another reason"})).digest != digest
+
+
+@settings(max_examples=50)
+@given(decisions())
+def test_what_is_told_is_plain_json_and_names_every_deployment_that_was_looked_at(made: Made) -> None:
+    route = outcome(*made)
+    if not isinstance(route, Route):
+        return
+
+    said = orjson.loads(orjson.dumps(told(route)))
+
+    assert [one["deployment_id"] for one in said["candidates"]] == [one.deployment_id for one in route.considered]
+    assert said["route"][0]["deployment"] == route.steps[0].deployment.id
+
+
+@settings(max_examples=50)
+@given(decisions())
+def test_labels_that_no_rule_asks_about_are_not_stored(made: Made) -> None:
+    policy, request, snapshot = made
+    labelled = replace(request, metadata={**request.metadata, "customer": "Jane Doe"})
+
+    inputs, _ = stored((policy, labelled, snapshot))
+
+    assert "Jane Doe" not in orjson.dumps(inputs).decode()
