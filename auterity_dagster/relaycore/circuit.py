@@ -27,6 +27,7 @@ class Breaker:
     def __init__(self, limits: BreakerLimits, *, now: Callable[[], float], spread: Callable[[], float]) -> None:
         self._limits, self._now, self._spread = limits, now, spread
         self._calls: deque[tuple[float, bool]] = deque()
+        self._bad = 0
         self._in_a_row = 0
         self._open_until: float | None = None
         self._probes_out = 0
@@ -68,13 +69,13 @@ class Breaker:
     def _note(self, *, is_bad: bool) -> None:
         now = self._now()
         self._calls.append((now, is_bad))
+        self._bad += is_bad
         while self._calls[0][0] < now - self._limits.window_s:
-            self._calls.popleft()
-        bad = sum(is_bad for _, is_bad in self._calls)
+            self._bad -= self._calls.popleft()[1]
         if (
             is_bad
             and len(self._calls) >= self._limits.min_calls
-            and bad >= self._limits.failure_ratio * len(self._calls)
+            and self._bad >= self._limits.failure_ratio * len(self._calls)
         ):
             self._open()
 
@@ -84,5 +85,5 @@ class Breaker:
 
     def _close(self) -> None:
         self._open_until = None
-        self._in_a_row = self._probes_out = self._probes_good = 0
+        self._in_a_row = self._probes_out = self._probes_good = self._bad = 0
         self._calls.clear()
