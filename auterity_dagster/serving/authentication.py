@@ -3,12 +3,14 @@
 Both an ASGI request and a bare header string can be authenticated, so the gateway's raw path uses the same code.
 """
 
+import asyncio
 import hmac
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from fastapi import Depends
 from sqlalchemy.exc import DBAPIError
@@ -41,6 +43,7 @@ class Authentication:
     clock: Clock
     _users: dict[tuple[UUID, UUID], Seen] = field(default_factory=dict[tuple[UUID, UUID], Seen])
     _keys: dict[bytes, Seen] = field(default_factory=dict[bytes, Seen])
+    _loading: WeakValueDictionary[bytes, asyncio.Lock] = field(default_factory=WeakValueDictionary[bytes, asyncio.Lock])
 
     async def user(self, token: str) -> Principal:
         """Return the signed-in user of an access token. Raises `NotAuthenticated`, or `Unavailable`."""
@@ -58,8 +61,15 @@ class Authentication:
 
         A malformed key costs no query; a wrong one costs the same as one that does not exist.
         """
-        cached = self._fresh(self._keys.get(digest_of(self.pepper, key)))
-        return cached[0] if cached is not None else await self._load_key(read_key(self.pepper, key))
+        digest = digest_of(self.pepper, key)
+        cached = self._fresh(self._keys.get(digest))
+        if cached is not None:
+            return cached[0]
+        presented = read_key(self.pepper, key)
+        # One question for all the calls that find the same key out of date.
+        async with self._loading.setdefault(digest, asyncio.Lock()):
+            cached = self._fresh(self._keys.get(digest))
+            return cached[0] if cached is not None else await self._load_key(presented)
 
     async def _load_user(self, organization_id: UUID, user_id: UUID) -> tuple[Principal, int]:
         try:
