@@ -47,6 +47,16 @@ class FrameQueue(Generic[Item]):
         self._wake()
         return True
 
+    @property
+    def head(self) -> Item | None:
+        """What `get` would return without waiting; None where it would wait."""
+        return self._items[0][0] if self._items else None
+
+    @property
+    def has_room(self) -> bool:
+        """True if an offer would not wait."""
+        return not self._is_full()
+
     async def get(self, *, within_s: float | None) -> Item:
         """Take the oldest item. Raises `TimeoutError`."""
         if not self._items:
@@ -80,12 +90,13 @@ class FrameQueue(Generic[Item]):
         self._queued.total += change
 
     async def _change(self) -> None:
-        """Wait until something was put, taken or closed: an empty queue and a full one have one waiter each."""
-        if self._changed is None:
-            self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._changed)
+        """Wait until something was put, taken or closed: there is one waiter, for no queue is both empty and full."""
+        self._changed = asyncio.get_running_loop().create_future()
+        try:
+            await self._changed
+        finally:
+            self._changed = None
 
     def _wake(self) -> None:
-        if self._changed is not None:
+        if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
-            self._changed = None

@@ -18,6 +18,9 @@ from auterity_dagster.relaycore.steering_policy import Deadlines
 
 MAX_HELD_FRAMES = 64
 MAX_HELD_BYTES = 256 * 1024
+TIMER_SLACK_S = 0.05
+"""How much later than its limit a silence may be noticed: setting a timer costs as much as the rest of a frame."""
+
 READ_ON_S = 30.0
 MAX_READ_ON = 100
 """Streams that one process reads on for callers who left; beyond it they are closed, and what they cost is unknown."""
@@ -54,6 +57,13 @@ class Relay:
         self._pumping: asyncio.Task[None] | None = None
         self._is_read_on = False
         self._is_done = False
+        self._expected_s = 0.0
+
+    @property
+    def has_content_ready(self) -> bool:
+        """True if `frames` yields more of what the model said without waiting: it can leave together."""
+        head = self._held[0] if self._held else self._queue.head
+        return isinstance(head, StreamFrame) and head.has_content
 
     async def pump(self, source: AsyncGenerator[StreamFrame]) -> None:
         """Read the provider to its end. A failure is told through the queue and to `finished`, never raised."""
@@ -133,23 +143,34 @@ class Relay:
             self._pumping.cancel()
 
     async def _read(self, source: AsyncGenerator[StreamFrame]) -> None:
-        limit_s, frames, size = self._deadlines.first_token_s, 0, 0
-        while True:
-            try:
-                async with asyncio.timeout(min(limit_s, self._deadline_s - time.monotonic())):
-                    frame = await anext(source)
-            except StopAsyncIteration:
-                break
-            self.attempt.note(frame.report, frame.provider_request_id)
-            if frame.has_content:
-                self.attempt.note_first_token()
-                limit_s = self._deadlines.idle_s
-            frames, size = frames + 1, size + len(frame.data)
-            if self.attempt.first_token_ms is None and (frames > MAX_HELD_FRAMES or size > MAX_HELD_BYTES):
-                raise self._failure("nothing but frames without content", "malformed")
-            await self._offer(frame, size=len(frame.data))
+        frames, size = 0, 0
+        async with asyncio.timeout(None) as silence:
+            self._expect(silence, self._deadlines.first_token_s)
+            async for frame in source:
+                self.attempt.note(frame.report, frame.provider_request_id)
+                if frame.has_content and self.attempt.first_token_ms is None:
+                    self.attempt.note_first_token()
+                    self._expected_s = 0.0
+                if self.attempt.first_token_ms is None:
+                    frames, size = frames + 1, size + len(frame.data)
+                    if frames > MAX_HELD_FRAMES or size > MAX_HELD_BYTES:
+                        raise self._failure("nothing but frames without content", "malformed")
+                if not self._queue.has_room:
+                    silence.reschedule(None)  # a slow caller stops the reading, not the provider's time
+                    self._expected_s = 0.0
+                await self._offer(frame, size=len(frame.data))
+                if self.attempt.first_token_ms is not None:
+                    self._expect(silence, self._deadlines.idle_s)
         if self.attempt.first_token_ms is None:
             raise self._failure("the stream ended before the model said anything", "malformed")
+
+    def _expect(self, silence: asyncio.Timeout, limit_s: float) -> None:
+        """Expect the next frame within the limit and the deadline; a timer that was set a moment ago stays as it is."""
+        now_s = time.monotonic()
+        if now_s - self._expected_s > TIMER_SLACK_S:
+            self._expected_s = now_s
+            within_s = min(limit_s + TIMER_SLACK_S, self._deadline_s - now_s)
+            silence.reschedule(asyncio.get_running_loop().time() + within_s)
 
     async def _offer(self, item: StreamFrame | ProviderFailed | None, *, size: int) -> None:
         """Put an item where the caller finds it; one that is slower than the deadline is given up."""

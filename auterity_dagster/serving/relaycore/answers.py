@@ -31,12 +31,16 @@ async def send_whole(send: Send, answer: Answer, body: bytes) -> None:
 
 
 async def send_stream(send: Send, wire: Wire, asked: Asked, answer: Answer, relay: Relay) -> None:
-    """Send a stream, event by event as the wire writes them."""
+    """Send a stream as the wire writes it; events that are there together leave together."""
     headers = [*_headers(answer), (b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    ready: list[bytes] = []
     async for data in wire.events(asked, answer, relay.frames(heartbeat_s=HEARTBEAT_S)):
-        await send({"type": "http.response.body", "body": data, "more_body": True})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+        ready.append(data)
+        if not relay.has_content_ready:
+            await send({"type": "http.response.body", "body": b"".join(ready), "more_body": True})
+            ready.clear()
+    await send({"type": "http.response.body", "body": b"".join(ready), "more_body": False})
 
 
 def accounting(answer: Answer) -> dict[str, object]:
