@@ -18,8 +18,15 @@ ENDING_S = 15.0
 """What connections may take to close after every call has ended, before they are cut."""
 
 
+ACCEPTED_S = 0.5
+"""What a connection that was accepted just before the end may take to send its request."""
+
+
 class DrainingServer(uvicorn.Server):
-    """On SIGTERM or SIGINT: not ready, open calls go on, what is still open after the time to finish is told so."""
+    """On SIGTERM or SIGINT: not ready, open calls go on, what is still open after the time to finish is told so.
+
+    Connections are not kept from then on, so that no client sends a request over one that is about to close.
+    """
 
     def __init__(self, config: uvicorn.Config, *, not_ready_s: float) -> None:
         super().__init__(config)
@@ -37,8 +44,16 @@ class DrainingServer(uvicorn.Server):
         self._captured_signals.append(sig)
         self._loop.call_soon_threadsafe(self._drain, state)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(ACCEPTED_S)
+        await super().shutdown(sockets)
+
     def _drain(self, state: GatewayState) -> None:
         state.drain.begin()
+        self.config.encoded_headers.append((b"connection", b"close"))
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         self._loop.call_later(self._not_ready_s, self._stop_listening)
 
     def _stop_listening(self) -> None:
