@@ -19,9 +19,9 @@ MEAN_WEIGHT = 0.1
 class Places:
     """The calls that this process carries at once, as places.
 
-    While several organizations are present, one that has its share of the places leaves the last ones free, and a place
-    that becomes free goes to whoever has the fewest: a flood from one of them does not keep the others waiting. A call
-    that cannot expect a place within the wait is refused at once.
+    While several organizations are present, those that have their share leave the last places to the others, and a
+    place that becomes free goes to whoever has the fewest: a flood from one of them does not keep the others waiting. A
+    call that cannot expect a place within the wait is refused at once.
     """
 
     def __init__(self, count: int, *, wait_s: float = WAIT_S, now: Callable[[], float] = time.monotonic) -> None:
@@ -76,7 +76,12 @@ class Places:
     def _may_take(self, organization_id: UUID) -> bool:
         if self._free > self._kept_free:
             return True
-        return self._free > 0 and (self._taken[organization_id] < self._share() or len(self._seen) == 1)
+        if not self._free:
+            return False
+        share = self._share()
+        if self._taken[organization_id] < share or len(self._seen) == 1:
+            return True
+        return self._free + sum(taken for taken in self._taken.values() if taken < share) > self._kept_free
 
     def _share(self) -> float:
         """How many places each present organization may have when all want them."""

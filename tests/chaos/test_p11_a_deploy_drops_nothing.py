@@ -44,7 +44,8 @@ class Calls:
 
 def how_it_ended(answer: httpx.Response, *, is_streamed: bool) -> str:
     if answer.status_code != 200:
-        return answer.json()["error"]["code"]
+        is_typed = answer.headers["content-type"] == "application/json"
+        return answer.json()["error"]["code"] if is_typed else "broken off"
     if not is_streamed:
         return "answered"
     if "data: [DONE]" in answer.text:

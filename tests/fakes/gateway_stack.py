@@ -10,6 +10,7 @@ from uuid import UUID
 
 import httpx
 import openai
+from fastapi import FastAPI
 from pydantic import PostgresDsn, RedisDsn
 from sqlalchemy import select
 from starlette.types import ASGIApp
@@ -117,6 +118,7 @@ async def running_stack(
     *,
     token_latency_ms: float = 0,
     around_sandbox: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    build: Callable[[GatewaySettings], FastAPI] = build_app,
     **changes: Any,
 ) -> AsyncGenerator[Stack]:
     """Start a sandbox and a gateway; `changes` are gateway settings, a value may be a function of the sandbox's URL."""
@@ -132,7 +134,7 @@ async def running_stack(
     async with served(around_sandbox(build_sandbox(sandbox))) as sandbox_url:
         given = {name: value(sandbox_url) if callable(value) else value for name, value in changes.items()}
         settings = gateway_settings(urls, redis_url, secrets_dir, sandbox_url, **given)
-        async with served(build_app(settings)) as gateway_url:
+        async with served(build(settings)) as gateway_url:
             token = (secrets_dir / "sandbox_token").read_text()
             yield Stack(gateway_url, sandbox_url, token, organization_id, key, database)
     await database.close()

@@ -82,13 +82,15 @@ def create_app() -> FastAPI:
     return build_app(GatewaySettings())  # pyright: ignore[reportCallIssue]
 
 
-def build_app(settings: GatewaySettings, *, opened: OpenLedger = open_ledger) -> FastAPI:
+def build_app(
+    settings: GatewaySettings, *, opened: OpenLedger = open_ledger, places: Callable[[int], Places] = Places
+) -> FastAPI:
     """Return the app. It does not start with a broken policy, price list or secret: `ConfigurationInvalid`."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
-            state = await _composed(settings, stack, opened)
+            state = await _composed(settings, stack, opened, places(settings.gateway_places))
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
@@ -105,7 +107,9 @@ def build_app(settings: GatewaySettings, *, opened: OpenLedger = open_ledger) ->
     return app
 
 
-async def _composed(settings: GatewaySettings, stack: AsyncExitStack, opened: OpenLedger) -> GatewayState:
+async def _composed(
+    settings: GatewaySettings, stack: AsyncExitStack, opened: OpenLedger, places: Places
+) -> GatewayState:
     """Open everything in the order in which it is needed; the stack closes it in reverse."""
     database = Database(str(settings.database_url), pool_size=5)
     stack.push_async_callback(database.close)
