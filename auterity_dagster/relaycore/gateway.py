@@ -101,13 +101,13 @@ class Gateway:
         log: RequestLog,
         tasks: asyncio.TaskGroup,
         limits: RateLimits,
+        retries: RetryBudget,
         places: Places,
         drain: Drain,
     ) -> None:
         self._catalog, self._ledger, self._providers, self._log, self._tasks = catalog, ledger, providers, log, tasks
-        self._limits, self._places, self._drain = limits, places, drain
+        self._limits, self._retries, self._places, self._drain = limits, retries, places, drain
         self._health = Health()
-        self._retries = RetryBudget()
         self._streams = Streams()
 
     async def route(self, request: ChatRequest) -> Route:

@@ -85,7 +85,7 @@ class Plan:
 
 
 class RetryBudget:
-    """Attempts beyond the first, under way at once in this process: at most a fifth of the active calls, but three."""
+    """Attempts beyond the first, under way at once in this process: at most a fifth of the first ones, but three."""
 
     def __init__(self) -> None:
         self.active = 0
@@ -93,7 +93,7 @@ class RetryBudget:
 
     def take(self) -> bool:
         """Take the right to one more attempt, if there is one left; it is given back when that attempt has ended."""
-        if self._retrying >= max(3, self.active // 5):
+        if self._retrying >= max(3, (self.active - self._retrying) // 5):
             return False
         self._retrying += 1
         return True

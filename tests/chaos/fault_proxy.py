@@ -13,11 +13,15 @@ class FaultProxy:
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self._is_silent = False
+        self._is_silent = self._is_cutting = False
+
+    def aim(self, target_port: int) -> None:
+        """Forward to this port from now on."""
+        self._target_port = target_port
 
     async def listen(self) -> None:
         """Accept connections, on the port of last time if there was one."""
-        self._is_silent = False
+        self._is_silent = self._is_cutting = False
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -31,6 +35,14 @@ class FaultProxy:
     def fall_silent(self) -> None:
         """Deliver what is asked and swallow every answer."""
         self._is_silent = True
+
+    def cut_answers(self) -> None:
+        """Reset each connection when its answer begins."""
+        self._is_cutting = True
+
+    def heal(self) -> None:
+        """Forward everything again."""
+        self._is_silent = self._is_cutting = False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
@@ -54,6 +66,9 @@ class FaultProxy:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
+                if self._is_cutting:
+                    writer.transport.abort()
+                    return
                 if not self._is_silent:
                     writer.write(data)
                     await writer.drain()

@@ -133,7 +133,7 @@ async def running_stack(
     database = Database(urls.application)
     async with served(around_sandbox(build_sandbox(sandbox))) as sandbox_url:
         given = {name: value(sandbox_url) if callable(value) else value for name, value in changes.items()}
-        settings = gateway_settings(urls, redis_url, secrets_dir, sandbox_url, **given)
+        settings = gateway_settings(urls, redis_url, secrets_dir, **{"sandbox_url": sandbox_url, **given})
         async with served(build(settings)) as gateway_url:
             token = (secrets_dir / "sandbox_token").read_text()
             yield Stack(gateway_url, sandbox_url, token, organization_id, key, database)

@@ -20,6 +20,7 @@ from auterity_dagster.identity.secret_file import read_pepper, read_secret
 from auterity_dagster.relaycore.draining import Drain
 from auterity_dagster.relaycore.gateway import Gateway
 from auterity_dagster.relaycore.ports import Ledger
+from auterity_dagster.relaycore.retrying import RetryBudget
 from auterity_dagster.relaycore.shedding import Places
 from auterity_dagster.serving.authentication import Authentication
 from auterity_dagster.serving.declared_router import Declaration, verify_declared
@@ -83,14 +84,18 @@ def create_app() -> FastAPI:
 
 
 def build_app(
-    settings: GatewaySettings, *, opened: OpenLedger = open_ledger, places: Callable[[int], Places] = Places
+    settings: GatewaySettings,
+    *,
+    opened: OpenLedger = open_ledger,
+    places: Callable[[int], Places] = Places,
+    retries: Callable[[], RetryBudget] = RetryBudget,
 ) -> FastAPI:
     """Return the app. It does not start with a broken policy, price list or secret: `ConfigurationInvalid`."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
-            state = await _composed(settings, stack, opened, places(settings.gateway_places))
+            state = await _composed(settings, stack, opened, places(settings.gateway_places), retries())
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
@@ -108,7 +113,7 @@ def build_app(
 
 
 async def _composed(
-    settings: GatewaySettings, stack: AsyncExitStack, opened: OpenLedger, places: Places
+    settings: GatewaySettings, stack: AsyncExitStack, opened: OpenLedger, places: Places, retries: RetryBudget
 ) -> GatewayState:
     """Open everything in the order in which it is needed; the stack closes it in reverse."""
     database = Database(str(settings.database_url), pool_size=5)
@@ -147,6 +152,7 @@ async def _composed(
             log=seen.log,
             tasks=streams,
             limits=limits,
+            retries=retries,
             places=places,
             drain=drain,
         ),
