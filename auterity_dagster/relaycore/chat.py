@@ -16,6 +16,9 @@ TOOLS_OVERHEAD_TOKENS = 1024
 """What providers put before a prompt with tools; the largest published system prompt for tools is below this."""
 
 
+IMAGE_TOKENS_ESTIMATE = 1600
+"""What a picture counts as a rule; the hold takes the deployment's own upper bound instead."""
+
 WireName = Literal["openai", "anthropic"]
 """The two languages that providers speak. A caller's body is in one of them by the time routing sees it."""
 
@@ -132,11 +135,11 @@ class StreamFrame:
 
     `event` is the name that the Anthropic wire writes before it; empty on the OpenAI wire. `has_content` says that it
     carries what the model said (text, thinking, a tool call, a refusal), `is_end` that it carries the finish reason.
-    `is_usage_only` marks the frame that a caller sees only if it asked for the usage.
+    `is_usage_only` marks the frame that a caller sees only if it asked for the usage, and never on the Anthropic wire.
     """
 
     data: bytes
-    event: str = ""
+    event: bytes = b""
     has_content: bool = False
     is_end: bool = False
     report: UsageReport | None = None

@@ -1,6 +1,6 @@
 """The gateway: route a request, hold the money, call, and move on to the next deployment while nothing was answered.
 
-Only here is a provider called, and only with a committed hold.
+Only here is a provider called, and only with a committed hold; counting a prompt's tokens, which is free, needs none.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from auterity_dagster.relaycore.ports import (
     RequestRecord,
     Steering,
 )
+from auterity_dagster.relaycore.provider_call import provider_call
 from auterity_dagster.relaycore.rate_limit import Admission
 from auterity_dagster.relaycore.relay import Relay, Streams
 from auterity_dagster.relaycore.retrying import Plan, RetryBudget
@@ -132,6 +133,27 @@ class Gateway:
             self._end(run)
             raise
 
+    async def count_tokens(self, request: ChatRequest, body: Body) -> tuple[Route, int | None]:
+        """Return where the request would go and what its prompt counts there; None where that provider cannot say.
+
+        The one call without a hold: no provider charges for it. Raises `ProviderFailed`.
+        """
+        await self._limits.admit(request.caller, tokens=0)
+        steering = await self._steering(request)
+        route = choose(steering.policy, request, steering.snapshot)
+        step, deadlines = route.steps[0], steering.policy.defaults.deadlines
+        call = provider_call(request, step, body, connect_timeout_s=deadlines.connect_s, traceparent=None)
+        try:
+            async with asyncio.timeout(deadlines.first_token_s):
+                return route, await self._providers.client_for(step.deployment).count_tokens(call)
+        except TimeoutError as error:
+            raise ProviderFailed(
+                f"{step.deployment.id}: no count within the deadline",
+                deployment=step.deployment.id,
+                cause="timeout",
+                is_billed=False,
+            ) from error
+
     async def _steering(self, request: ChatRequest) -> Steering:
         """What steers the caller's organization, with what is seen at this moment."""
         steering = await self._catalog.steering(request.caller.organization_id)
@@ -146,7 +168,9 @@ class Gateway:
         try:
             steering = await self._steering(request)
             defaults = steering.policy.defaults
-            needed = request.prompt_tokens_estimate + (request.max_tokens or defaults.max_output_tokens)
+            needed = request.prompt_tokens_estimate
+            if request.kind == "chat":
+                needed += request.max_tokens or defaults.max_output_tokens
             admission = await self._limits.admit(request.caller, tokens=needed)
             route = choose(steering.policy, request, steering.snapshot)
         except BaseException as error:
@@ -350,14 +374,10 @@ def _clamped(run: _Run, step: Step, refusal: BudgetExceeded) -> Step | None:
 
 def _provider_call(run: _Run, attempt: Attempt) -> ProviderCall:
     trace = run.request.trace
-    return ProviderCall(
-        request_id=run.request.id,
-        deployment_id=attempt.step.deployment.id,
-        model=attempt.step.deployment.model,
-        max_tokens=attempt.step.max_tokens,
-        wire=run.request.wire,
-        kind=run.request.kind,
-        body=run.body,
+    return provider_call(
+        run.request,
+        attempt.step,
+        run.body,
         connect_timeout_s=run.policy.defaults.deadlines.connect_s,
         traceparent=trace.traceparent(run.plan.attempts) if trace is not None else None,
     )

@@ -131,6 +131,10 @@ class ProviderClient(Protocol):
         """
         ...
 
+    async def count_tokens(self, call: ProviderCall) -> int | None:
+        """Return how many tokens the prompt counts there, or None where the provider cannot say. It is never billed."""
+        ...
+
 
 class Providers(Protocol):
     """Every provider that this process may call."""

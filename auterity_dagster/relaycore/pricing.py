@@ -21,6 +21,7 @@ class Usage:
     cache_read_tokens: int = 0
     cache_write_5m_tokens: int = 0
     cache_write_1h_tokens: int = 0
+    reasoning_tokens: int = 0
 
     def __post_init__(self) -> None:
         counts = (self.uncached_tokens, self.completion_tokens, self.cache_read_tokens)

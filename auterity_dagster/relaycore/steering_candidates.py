@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.catalog import BudgetRoom, CatalogSnapshot, Deployment
-from auterity_dagster.relaycore.chat import ChatRequest
+from auterity_dagster.relaycore.chat import IMAGE_TOKENS_ESTIMATE, ChatRequest
 from auterity_dagster.relaycore.pricing import Price, Usage, bound, cost
 from auterity_dagster.relaycore.route import Considered, Step
 from auterity_dagster.relaycore.steering_policy import Objective, SteeringPolicy
@@ -63,7 +63,7 @@ def barred(
 ) -> str | None:
     """Return why this deployment may not answer this request at all, or None."""
     can = deployment.capabilities
-    prompt_and_answer = request.prompt_tokens_estimate + request.images * can.image_tokens + (request.max_tokens or 1)
+    prompt_and_answer = _prompt_estimate(request, deployment) + (request.max_tokens or 1)
     speaks_otherwise = deployment.wire != request.wire and bool(request.untranslatable)
     checks = (
         (deployment.id in snapshot.unavailable, snapshot.unavailable.get(deployment.id, "")),
@@ -154,6 +154,12 @@ def _prompt_bound(request: ChatRequest, deployment: Deployment) -> int:
     return request.prompt_tokens_bound + request.images * deployment.capabilities.image_tokens
 
 
+def _prompt_estimate(request: ChatRequest, deployment: Deployment) -> int:
+    return request.prompt_tokens_estimate + request.images * min(
+        deployment.capabilities.image_tokens, IMAGE_TOKENS_ESTIMATE
+    )
+
+
 def _has_share(deployment: Deployment, request: ChatRequest) -> bool:
     """A canary answers the same subjects every time: the hash of subject and digest says whether it is one of them."""
     if deployment.weight_percent >= 100:
@@ -164,7 +170,7 @@ def _has_share(deployment: Deployment, request: ChatRequest) -> bool:
 
 def _call_cost(request: ChatRequest, output: int, price: Price, deployment: Deployment, *, is_warm: bool) -> NanoUsd:
     """What one answered call costs: a beginning that is still cached at its own rate, or written to the cache anew."""
-    prompt = request.prompt_tokens_estimate + request.images * deployment.capabilities.image_tokens
+    prompt = _prompt_estimate(request, deployment)
     rates = price.tiers[0]
     prefix = min(request.prefix_tokens, prompt)
     if is_warm and rates.cache_read is not None:

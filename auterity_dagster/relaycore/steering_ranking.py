@@ -13,6 +13,14 @@ from auterity_dagster.relaycore.steering_policy import Objective
 from auterity_dagster.relaycore.steering_rules import Decision
 
 MAX_FALLBACKS = 3
+_FIELD_OF_CAPABILITY = {
+    "tools": "tools",
+    "images": "messages",
+    "JSON schema": "response_format",
+    "streaming": "stream",
+    "chat": "model",
+    "embedding": "model",
+}
 NEAR_PERCENT = 2
 """Candidates this close to the best are equal: then a warm prompt cache counts, then the load."""
 
@@ -107,10 +115,11 @@ def nothing_left(reasons: Mapping[str, str], request: ChatRequest, *, rule: str)
         field = request.untranslatable[0]
         message = f"{field} cannot be said on the wire of any deployment that may answer."
         return Invalid(message, code="unsupported_parameter", field=field, rule=rule, removed=reasons)
-    if kinds == {"capability"} and request.has_images:
-        return Invalid(
-            "No deployment takes images.", code="unsupported_parameter", field="messages", rule=rule, removed=reasons
-        )
+    lacking = {reason.removeprefix("capability: no ") for reason in reasons.values()}
+    field = _FIELD_OF_CAPABILITY.get(lacking.pop()) if len(lacking) == 1 else None
+    if field is not None:
+        message = f"No deployment that may answer takes {field}."
+        return Invalid(message, code="unsupported_parameter", field=field, rule=rule, removed=reasons)
     message = "No deployment may answer this request; details.removed says why."
     return NoCandidate(message, rule=rule, removed=reasons)
 

@@ -1,138 +1,188 @@
-"""The Anthropic wire as a client, through its SDK: requests and answers are translated from and to the OpenAI wire."""
+"""The Anthropic wire as a client: its callers get bodies and events as they are, those of the OpenAI wire translated.
+
+aiohttp and not the SDK, as on the OpenAI wire: what is passed on unread need not become objects first.
+"""
 
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-import anthropic
-import httpx2
+import aiohttp
 import orjson
-from anthropic.types import Message, RawMessageStreamEvent
 
 from auterity_dagster.errors import ProviderFailed
-from auterity_dagster.relaycore.chat import ProviderAnswer, ProviderCall, StreamFrame
-from auterity_dagster.serving.anthropic_translation import StreamTranslation, answer_of, messages_request, usage_of
-from auterity_dagster.serving.openai_wire import failed_with_status, malformed
+from auterity_dagster.relaycore.chat import ProviderAnswer, ProviderCall, StreamFrame, UsageReport
+from auterity_dagster.serving.provider_http import (
+    connection_failed,
+    data_lines,
+    error_of,
+    failed_with_status,
+    json_object,
+    lost,
+    malformed,
+    read_limited,
+    timeouts,
+)
+from auterity_dagster.serving.translation.from_anthropic import ChunkTranslation, completion_of
+from auterity_dagster.serving.translation.to_anthropic import messages_request
+from auterity_dagster.serving.translation.usage import read_anthropic_usage
 
-_ERROR_STATUS = {"overloaded_error": 529, "rate_limit_error": 429, "authentication_error": 401, "billing_error": 402}
+VERSION = "2023-06-01"
+
+_REPLACED = frozenset({"model", "max_tokens", "stream"})
+_CONTENT_DELTAS = frozenset({"text_delta", "input_json_delta", "thinking_delta"})
 
 
 class AnthropicWireClient:
-    """Anthropic under one credential. The SDK's own retries are off: every attempt needs a hold of its own."""
+    """One provider on the Anthropic wire under one credential."""
 
-    def __init__(self, *, base_url: str, credential: str) -> None:
-        self._client = anthropic.AsyncAnthropic(base_url=base_url, api_key=credential, max_retries=0)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
+    def __init__(self, session: aiohttp.ClientSession, *, base_url: str, credential: str) -> None:
+        self._session = session
+        self._url = f"{base_url.rstrip('/')}/v1/messages"
+        self._headers = {"x-api-key": credential, "anthropic-version": VERSION, "content-type": "application/json"}
 
     async def complete(self, call: ProviderCall) -> ProviderAnswer:
-        request = _request(call)
         try:
-            message: Message = await self._client.messages.create(**request, timeout=_timeout(call))
-        except anthropic.AnthropicError as error:
-            raise _failed(call, error) from error
-        except ValueError as error:
-            raise malformed(call, "no JSON") from error
-        try:
-            answer = answer_of(message)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise malformed(call, "an answer that is no message") from error
-        return ProviderAnswer(
-            body=orjson.dumps(answer),
-            report=usage_of(message.usage),
-            has_content=bool(message.content),
-            provider_request_id=message._request_id or message.id,
-        )
+            async with self._post(call, {"max_tokens": call.max_tokens}) as response:
+                await _refuse_errors(response, call)
+                text = await read_limited(response, call)
+                return _answer(text, call, provider_request_id=response.headers.get("request-id"))
+        except (aiohttp.ClientError, OSError) as error:
+            raise connection_failed(call, error) from error
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[StreamFrame]:
-        request = _request(call)
-        translation = StreamTranslation(call.model)
+        events = _Events(call)
         try:
-            source = await self._client.messages.create(**request, stream=True, timeout=_timeout(call))
-            request_id = source.response.headers.get("request-id")
-            try:
-                async for event in source:
-                    for frame in _frames(translation, event, call, provider_request_id=request_id):
+            async with self._post(call, {"max_tokens": call.max_tokens, "stream": True}) as response:
+                await _refuse_errors(response, call)
+                events.answered(response.headers.get("request-id"))
+                async for data in data_lines(response, call):
+                    for frame in events.take(data):
                         yield frame
-            finally:
-                await source.close()
-        except (anthropic.AnthropicError, httpx2.HTTPError) as error:
-            raise _failed(call, error) from error
-        except ValueError as error:
-            raise malformed(call, "no JSON") from error
-        if not translation.is_finished:
-            raise malformed(call, "the stream ended without message_stop")
+                    if events.is_finished:
+                        return
+        except (aiohttp.ClientError, OSError) as error:
+            raise connection_failed(call, error) from error
+        raise malformed(call, "the stream ended without message_stop")
+
+    async def count_tokens(self, call: ProviderCall) -> int | None:
+        """Ask the provider, which charges nothing for it."""
+        try:
+            async with self._post(call, {}, path="/count_tokens") as response:
+                await _refuse_errors(response, call)
+                count = json_object(await read_limited(response, call), call).get("input_tokens")
+        except (aiohttp.ClientError, OSError) as error:
+            raise connection_failed(call, error) from error
+        if not isinstance(count, int):
+            raise malformed(call, "no count of tokens")
+        return count
+
+    def _post(self, call: ProviderCall, replaced: Mapping[str, object], *, path: str = "") -> Any:
+        said = _on_this_wire(call)
+        body = {name: value for name, value in said.items() if name not in _REPLACED}
+        body |= {"model": call.model, **replaced}
+        headers = self._headers
+        if call.traceparent is not None:
+            headers = {**headers, "traceparent": call.traceparent}
+        return self._session.post(self._url + path, data=orjson.dumps(body), headers=headers, timeout=timeouts(call))
 
 
-def _request(call: ProviderCall) -> dict[str, Any]:
+class _Events:
+    """Reads a stream's events: the prompt's usage comes with the first one, the output's with the last but one."""
+
+    def __init__(self, call: ProviderCall) -> None:
+        self._call = call
+        self._translation = ChunkTranslation(call.model) if call.wire == "openai" else None
+        self._prompt: Mapping[str, Any] | None = None
+        self._report: UsageReport | None = None
+        self._request_id: str | None = None
+        self.is_finished = False
+
+    def answered(self, request_id: str | None) -> None:
+        """Note the id under which the provider answers."""
+        self._request_id = request_id
+        if self._translation is not None:
+            self._translation.provider_request_id = request_id
+
+    def take(self, data: bytes) -> list[StreamFrame]:
+        """Return the caller's frames for one event. Raises `ProviderFailed` where it is an error or nonsense."""
+        event = json_object(data, self._call)
+        try:
+            return self._read(data, event)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise malformed(self._call, "an event that cannot be read") from error
+
+    def _read(self, data: bytes, event: Mapping[str, Any]) -> list[StreamFrame]:
+        kind: str = event["type"]
+        if kind == "error":
+            raise _failed_inside(self._call, event.get("error"))
+        if kind == "ping":
+            return []
+        if kind == "message_start":
+            self._prompt = event["message"].get("usage")
+        elif kind == "message_delta":
+            self._report = self._merged(event.get("usage"))
+        elif kind == "message_stop":
+            self.is_finished = True
+        if self._translation is not None:
+            return list(self._translation.take(event, self._report))
+        is_delta = kind == "message_delta"
+        frame = StreamFrame(
+            data=data,
+            event=kind.encode(),
+            has_content=_has_content(kind, event),
+            is_end=is_delta or self.is_finished,
+            report=self._report if is_delta else None,
+            provider_request_id=self._request_id,
+        )
+        return [frame]
+
+    def _merged(self, usage: Mapping[str, Any] | None) -> UsageReport | None:
+        """The counts of `message_delta` are totals; those that it leaves out stand as they were at the start."""
+        if usage is None or self._prompt is None:
+            return None
+        return read_anthropic_usage({**self._prompt, **{name: one for name, one in usage.items() if one is not None}})
+
+
+def _has_content(kind: str, event: Mapping[str, Any]) -> bool:
+    if kind == "content_block_delta":
+        return event["delta"]["type"] in _CONTENT_DELTAS
+    return kind == "content_block_start" and event["content_block"]["type"] not in ("text", "thinking")
+
+
+def _answer(text: bytes, call: ProviderCall, *, provider_request_id: str | None) -> ProviderAnswer:
+    message = json_object(text, call)
+    report = read_anthropic_usage(message.get("usage"))
     try:
-        return messages_request(call.body, model=call.model, max_tokens=call.max_tokens)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise failed_with_status(call, 400, code=None, retry_after=None) from error
-
-
-def _frames(
-    translation: StreamTranslation, event: RawMessageStreamEvent, call: ProviderCall, *, provider_request_id: str | None
-) -> list[StreamFrame]:
-    try:
-        translated = translation.take(event)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise malformed(call, "an event that cannot be read") from error
-    return [
-        StreamFrame(
-            data=orjson.dumps(one.chunk),
-            has_content=one.has_content,
-            is_end=one.is_end,
-            report=one.report,
-            is_usage_only=one.report is not None,
-            provider_request_id=provider_request_id,
-        )
-        for one in translated
-    ]
-
-
-def _failed(call: ProviderCall, error: Exception) -> ProviderFailed:
-    if isinstance(error, anthropic.APIStatusError):
-        status, body = error.status_code, error.body
-        if status == 200:  # an error event inside a stream that had begun
-            status = _ERROR_STATUS.get(_error_type(body), 500)
-            if status in (429, 529):
-                return _lost(call, "overloaded")
-        return failed_with_status(
-            call, status, code=_context_code(body), retry_after=error.response.headers.get("retry-after")
-        )
-    if isinstance(error, anthropic.APIResponseValidationError):
-        return malformed(call, "no message")
-    cause = error.__cause__ or error
-    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
-        return ProviderFailed(
-            f"{call.deployment_id}: {type(cause).__name__}",
-            deployment=call.deployment_id,
-            cause="connection",
-            is_billed=False,
-        )
-    return _lost(call, "connection")
-
-
-def _lost(call: ProviderCall, cause: str) -> ProviderFailed:
-    """A failure after something was sent: nobody knows whether it is billed."""
-    return ProviderFailed(
-        f"{call.deployment_id}: the stream broke off", deployment=call.deployment_id, cause=cause, is_billed=None
+        has_content = bool(message["content"])
+        body = completion_of(message, report) if call.wire == "openai" else text
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise malformed(call, "an answer that is no message") from error
+    return ProviderAnswer(
+        body=body,
+        report=report,
+        has_content=has_content,
+        provider_request_id=provider_request_id or str(message.get("id")),
     )
 
 
-def _error_type(body: object) -> str:
-    error: Any = body.get("error") if isinstance(body, Mapping) else None
-    return str(error.get("type")) if isinstance(error, Mapping) else ""
+def _on_this_wire(call: ProviderCall) -> Mapping[str, object]:
+    if call.wire == "anthropic":
+        return call.body
+    try:
+        return messages_request(call.body)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise failed_with_status(call, 400, code=None, retry_after=None) from error
 
 
-def _context_code(body: object) -> str | None:
-    error: Any = body.get("error") if isinstance(body, Mapping) else None
-    text = str(error.get("message", "")) if isinstance(error, Mapping) else ""
-    return "context_length_exceeded" if "prompt is too long" in text else None
+async def _refuse_errors(response: aiohttp.ClientResponse, call: ProviderCall) -> None:
+    if response.status == 200:
+        return
+    error = await error_of(response) if response.status == 400 else {}
+    code = "context_length_exceeded" if "prompt is too long" in str(error.get("message")) else None
+    raise failed_with_status(call, response.status, code=code, retry_after=response.headers.get("retry-after"))
 
 
-def _timeout(call: ProviderCall) -> httpx2.Timeout:
-    """Only the connection's: how long an answer may take, the gateway itself decides."""
-    return httpx2.Timeout(None, connect=call.connect_timeout_s)
+def _failed_inside(call: ProviderCall, error: Mapping[str, Any] | None) -> ProviderFailed:
+    """An error event in a stream that had begun: what was sent before it may be billed."""
+    is_busy = (error or {}).get("type") in ("overloaded_error", "rate_limit_error")
+    return lost(call, "an error inside the stream", cause="overloaded" if is_busy else "server_error")

@@ -55,6 +55,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "invalid_json": 400,
     "max_cost_exceeded": 402,
     "model_not_found": 404,
+    "method_not_allowed": 405,
     "unsupported_media_type": 415,
     "idempotency_mismatch": 422,
     "upstream_timeout": 504,

@@ -9,14 +9,26 @@ from typing import Any, Literal, cast
 import aiohttp
 import orjson
 
-from auterity_dagster.errors import Invalid, ProviderFailed
-from auterity_dagster.relaycore.chat import ProviderAnswer, ProviderCall, StreamFrame, UsageReport
-from auterity_dagster.relaycore.pricing import Usage
-
-LINE_LIMIT_BYTES = 1024 * 1024
-ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
+from auterity_dagster.relaycore.chat import ProviderAnswer, ProviderCall, StreamFrame
+from auterity_dagster.serving.provider_http import (
+    connection_failed,
+    data_lines,
+    error_of,
+    failed_with_status,
+    json_object,
+    lost,
+    malformed,
+    read_limited,
+    timeouts,
+)
+from auterity_dagster.serving.translation.from_openai import EventTranslation, message_of
+from auterity_dagster.serving.translation.to_openai import chat_request
+from auterity_dagster.serving.translation.usage import read_embedding_usage, read_openai_usage
 
 TokenField = Literal["max_tokens", "max_completion_tokens"]
+
+_REPLACED = frozenset({"model", "max_tokens", "max_completion_tokens", "stream", "stream_options"})
+_CONTENT = ("content", "tool_calls", "refusal")
 
 
 class OpenAIWireClient:
@@ -26,73 +38,104 @@ class OpenAIWireClient:
         self, session: aiohttp.ClientSession, *, base_url: str, credential: str, token_field: TokenField
     ) -> None:
         self._session, self._token_field = session, token_field
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._base = base_url.rstrip("/")
         self._headers = {"authorization": f"Bearer {credential}", "content-type": "application/json"}
 
     async def complete(self, call: ProviderCall) -> ProviderAnswer:
         try:
             async with self._post(call, is_stream=False) as response:
                 await _refuse_errors(response, call)
-                text = await _limited(response, call)
-                return read_answer(text, call, provider_request_id=response.headers.get("x-request-id"))
+                text = await read_limited(response, call)
+                request_id = response.headers.get("x-request-id")
         except (aiohttp.ClientError, OSError) as error:
             raise connection_failed(call, error) from error
+        if call.kind == "embedding":
+            return read_embedding(text, call, provider_request_id=request_id)
+        return read_answer(text, call, provider_request_id=request_id)
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[StreamFrame]:
+        translation = EventTranslation(call.model) if call.wire == "anthropic" else None
         try:
             async with self._post(call, is_stream=True) as response:
                 await _refuse_errors(response, call)
                 request_id = response.headers.get("x-request-id")
-                async for data in _events(response, call):
-                    yield read_frame(data, call, provider_request_id=request_id)
+                if translation is not None:
+                    translation.provider_request_id = request_id
+                async for data in data_lines(response, call):
+                    if data == b"[DONE]":
+                        break
+                    if translation is None:
+                        yield read_frame(data, call, provider_request_id=request_id)
+                    else:
+                        for frame in _translated(translation, data, call):
+                            yield frame
+                else:
+                    raise malformed(call, "the stream ended without its end mark")
         except (aiohttp.ClientError, OSError) as error:
             raise connection_failed(call, error) from error
+        for frame in translation.end() if translation is not None else ():
+            yield frame
+
+    async def count_tokens(self, call: ProviderCall) -> int | None:
+        """This wire has no way to ask."""
+        return None
 
     def _post(self, call: ProviderCall, *, is_stream: bool) -> Any:
-        body = {name: value for name, value in call.body.items() if name not in _REPLACED}
-        body |= {"model": call.model, self._token_field: call.max_tokens}
+        said = _on_this_wire(call)
+        body = {name: value for name, value in said.items() if name not in _REPLACED}
+        body["model"] = call.model
+        path = "embeddings"
+        if call.kind == "chat":
+            path = "chat/completions"
+            body[self._token_field] = call.max_tokens
         if is_stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        timeout = aiohttp.ClientTimeout(total=None, connect=call.connect_timeout_s, sock_connect=call.connect_timeout_s)
         headers = self._headers
         if call.traceparent is not None:
             headers = {**headers, "traceparent": call.traceparent}
-        return self._session.post(self._url, data=orjson.dumps(body), headers=headers, timeout=timeout)
-
-
-_REPLACED = frozenset({"model", "max_tokens", "max_completion_tokens", "stream", "stream_options"})
+        url = f"{self._base}/{path}"
+        return self._session.post(url, data=orjson.dumps(body), headers=headers, timeout=timeouts(call))
 
 
 def read_answer(text: bytes, call: ProviderCall, *, provider_request_id: str | None) -> ProviderAnswer:
     """Read a whole answer. Raises `ProviderFailed` where it is none."""
-    body = _object(text, call)
+    body = json_object(text, call)
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise malformed(call, "an answer without choices")
     message: object = choices[0].get("message")
     said = cast(Mapping[str, object], message) if isinstance(message, dict) else {}
+    report = read_openai_usage(body.get("usage"))
+    has_content = any(said.get(name) for name in _CONTENT)
+    if call.wire == "anthropic" and has_content:
+        try:
+            text = message_of(body, report)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise malformed(call, "an answer that cannot be translated") from error
     return ProviderAnswer(
         body=text,
-        report=read_usage(body.get("usage")),
-        has_content=any(said.get(name) for name in ("content", "tool_calls", "refusal")),
+        report=report,
+        has_content=has_content,
         provider_request_id=provider_request_id or str(body.get("id")),
+    )
+
+
+def read_embedding(text: bytes, call: ProviderCall, *, provider_request_id: str | None) -> ProviderAnswer:
+    """Read an answer that holds vectors. Raises `ProviderFailed` where it is none."""
+    body = json_object(text, call)
+    return ProviderAnswer(
+        body=text,
+        report=read_embedding_usage(body.get("usage")),
+        has_content=bool(body.get("data")),
+        provider_request_id=provider_request_id,
     )
 
 
 def read_frame(data: bytes, call: ProviderCall, *, provider_request_id: str | None) -> StreamFrame:
     """Read one event of a stream. Raises `ProviderFailed` where it is an error or nonsense."""
-    body = _object(data, call)
-    if "error" in body:
-        raise ProviderFailed(
-            f"{call.deployment_id}: an error inside the stream",
-            deployment=call.deployment_id,
-            cause="server_error",
-            is_billed=None,
-        )
-    choices = body.get("choices")
-    if not isinstance(choices, list):
-        raise malformed(call, "an event without choices")
-    report = read_usage(body.get("usage"))
+    body = _event(data, call)
+    choices = body["choices"]
+    report = read_openai_usage(body.get("usage"))
     delta: Mapping[str, object] = {}
     finish: object = None
     if choices and isinstance(choices[0], dict):
@@ -102,7 +145,7 @@ def read_frame(data: bytes, call: ProviderCall, *, provider_request_id: str | No
         delta = cast(Mapping[str, object], given) if isinstance(given, dict) else {}
     return StreamFrame(
         data=data,
-        has_content=any(delta.get(name) for name in ("content", "tool_calls", "refusal")),
+        has_content=any(delta.get(name) for name in _CONTENT),
         is_end=finish is not None,
         report=report,
         is_usage_only=not choices and report is not None,
@@ -110,129 +153,35 @@ def read_frame(data: bytes, call: ProviderCall, *, provider_request_id: str | No
     )
 
 
-def read_usage(raw: object) -> UsageReport | None:
-    """Read a usage report; absent is None, and an explicit zero is zero. Nonsense is a report without a usage."""
-    if raw is None:
-        return None
+def _translated(translation: EventTranslation, data: bytes, call: ProviderCall) -> list[StreamFrame]:
+    body = _event(data, call)
     try:
-        report = cast(Mapping[str, Any], raw)
-        details: Mapping[str, Any] = report.get("prompt_tokens_details") or {}
-        return UsageReport(
-            Usage(
-                prompt_tokens=_tokens(report["prompt_tokens"]),
-                completion_tokens=_tokens(report["completion_tokens"]),
-                cache_read_tokens=_tokens(details.get("cached_tokens") or 0),
-                cache_write_5m_tokens=_tokens(details.get("cache_write_tokens") or 0),
-            )
-        )
-    except (AttributeError, KeyError, TypeError, Invalid):
-        return UsageReport(None)
+        return list(translation.take(body, read_openai_usage(body.get("usage"))))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise malformed(call, "an event that cannot be translated") from error
 
 
-def failed_with_status(call: ProviderCall, status: int, *, code: str | None, retry_after: str | None) -> ProviderFailed:
-    """Return the failure that a provider's status stands for; its own words stay out: they may quote the prompt."""
-    cause, is_billed = {
-        401: ("credential", False),
-        402: ("credential", False),
-        403: ("credential", False),
-        408: ("overloaded", False),
-        429: ("rate_limit", False),
-        503: ("overloaded", False),
-        529: ("overloaded", False),
-    }.get(status, ("server_error", None) if status >= 500 else ("rejected", False))
-    return ProviderFailed(
-        f"{call.deployment_id}: HTTP {status}",
-        deployment=call.deployment_id,
-        cause=cause,
-        is_billed=is_billed,
-        status=status,
-        retry_after_s=_seconds(retry_after),
-        code=code if cause == "rejected" else None,
-    )
+def _event(data: bytes, call: ProviderCall) -> Mapping[str, Any]:
+    body = json_object(data, call)
+    if "error" in body:
+        raise lost(call, "an error inside the stream", cause="server_error")
+    if not isinstance(body.get("choices"), list):
+        raise malformed(call, "an event without choices")
+    return body
 
 
-def malformed(call: ProviderCall, what: str) -> ProviderFailed:
-    """Return the failure of an answer that cannot be read."""
-    return ProviderFailed(
-        f"{call.deployment_id}: {what}", deployment=call.deployment_id, cause="malformed", is_billed=None
-    )
-
-
-def connection_failed(call: ProviderCall, error: Exception) -> ProviderFailed:
-    """Return the failure of a connection; only one that was never made is certainly not billed."""
-    never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    return ProviderFailed(
-        f"{call.deployment_id}: {type(error).__name__}",
-        deployment=call.deployment_id,
-        cause="connection",
-        is_billed=False if never_sent else None,
-    )
+def _on_this_wire(call: ProviderCall) -> Mapping[str, object]:
+    if call.wire == "openai":
+        return call.body
+    try:
+        return chat_request(call.body)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise failed_with_status(call, 400, code=None, retry_after=None) from error
 
 
 async def _refuse_errors(response: aiohttp.ClientResponse, call: ProviderCall) -> None:
     if response.status == 200:
         return
-    code = None
-    if response.status == 400:
-        code = _error_code(await response.content.read(65536))
+    error = await error_of(response) if response.status == 400 else {}
+    code = "context_length_exceeded" if error.get("code") == "context_length_exceeded" else None
     raise failed_with_status(call, response.status, code=code, retry_after=response.headers.get("retry-after"))
-
-
-def _error_code(text: bytes) -> str | None:
-    try:
-        error = orjson.loads(text)["error"]
-        return "context_length_exceeded" if error.get("code") == "context_length_exceeded" else None
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        return None
-
-
-async def _limited(response: aiohttp.ClientResponse, call: ProviderCall) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.content.iter_any():
-        parts.append(part)
-        size += len(part)
-        if size > ANSWER_LIMIT_BYTES:
-            raise malformed(call, "an answer beyond 16 MiB")
-    return b"".join(parts)
-
-
-async def _events(response: aiohttp.ClientResponse, call: ProviderCall) -> AsyncGenerator[bytes]:
-    """Yield the data of each event up to `[DONE]`. Raises `ProviderFailed` for a stream that ends without it."""
-    while True:
-        try:
-            line = await response.content.readline()
-        except ValueError as error:
-            raise malformed(call, "a line beyond 1 MiB") from error
-        if not line:
-            raise ProviderFailed(
-                f"{call.deployment_id}: the stream ended without its end mark",
-                deployment=call.deployment_id,
-                cause="malformed",
-                is_billed=None,
-            )
-        if line.startswith(b"data:"):
-            data = line[5:].strip()
-            if data == b"[DONE]":
-                return
-            yield data
-
-
-def _object(text: bytes, call: ProviderCall) -> Mapping[str, object]:
-    try:
-        body: object = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise malformed(call, "no JSON") from error
-    if not isinstance(body, dict):
-        raise malformed(call, "no JSON object")
-    return cast(Mapping[str, object], body)
-
-
-def _tokens(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError("a token count is a whole number")
-    return value
-
-
-def _seconds(text: str | None) -> float | None:
-    return float(text) if text is not None and text.replace(".", "", 1).isdigit() else None

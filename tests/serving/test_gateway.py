@@ -122,7 +122,7 @@ async def test_the_callers_own_limit_refuses_before_anything_is_held(stack: Stac
         ({"max_tokens": -4}, 400, "invalid_request"),
         ({"max_tokens": True}, 400, "invalid_request"),
         ({"stream": "yes"}, 400, "invalid_request"),
-        ({"tools": [{"type": "function"}]}, 503, "no_candidate"),
+        ({"tools": [{"type": "function"}]}, 400, "invalid_request"),
     ],
 )
 async def test_a_bad_request_is_refused_with_a_code_and_costs_nothing(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from auterity_dagster.embedded.secrets import ensure_secrets
-from auterity_dagster.serving.anthropic_translation import messages_request
+from auterity_dagster.serving.translation.to_anthropic import messages_request
 from tests.conftest import DatabaseUrls
 from tests.fakes.gateway_stack import QUESTION, ROOT, Stack, running_stack
 
@@ -137,7 +137,7 @@ def test_tools_and_their_results_are_translated() -> None:
         "seed": 7,
     }
 
-    request = messages_request(body, model="claude", max_tokens=50)
+    request = messages_request(body)
 
     assert request["system"] == "Be exact."
     assert [one["role"] for one in request["messages"]] == ["user", "assistant", "user"]

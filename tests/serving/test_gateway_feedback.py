@@ -111,7 +111,7 @@ async def test_a_foreign_or_unknown_request_cannot_be_labelled(
     unknown = await give(stack, uuid4())
 
     assert (foreign.status_code, unknown.status_code) == (404, 404)
-    assert foreign.json()["code"] == unknown.json()["code"] == "request_not_found"
+    assert foreign.json()["error"]["code"] == unknown.json()["error"]["code"] == "request_not_found"
     assert await sums(stack) == []
 
 
@@ -150,4 +150,4 @@ async def test_what_is_no_label_is_refused(stack: Stack, body: dict[str, object]
     async with stack.http() as client:
         refused = await client.post("/v1/feedback", json={"request_id": str(uuid4()), **body})
 
-    assert refused.status_code == 422
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request")

@@ -15,7 +15,7 @@ from auterity_dagster.prompt import load_prompts
 from auterity_dagster.relaycore.price_list import load_prices
 from auterity_dagster.serving.sandbox import tokenizer
 from auterity_dagster.serving.sandbox.app import create_app
-from auterity_dagster.serving.sandbox.bill import NUSD_PER_MTOK, Bill, line
+from auterity_dagster.serving.sandbox.bill import RATES, Bill, line
 from auterity_dagster.serving.sandbox.replies import Prompt, reply
 from auterity_dagster.serving.sandbox.verdicts import answer_for_schema, better_answer
 from tests.fakes.served import served
@@ -173,9 +173,13 @@ async def test_the_bill_outlives_its_process(tmp_path: Path) -> None:
 def test_the_sandboxs_own_prices_are_those_of_the_price_list() -> None:
     listed = load_prices(ROOT / "config" / "prices.yaml")
 
-    for model, (prompt_nusd, completion_nusd) in NUSD_PER_MTOK.items():
+    for model, rates in RATES.items():
         [entry] = listed.prices[model.replace("sandbox-", "sandbox/")]
-        assert (entry.tiers[0].input, entry.tiers[0].output) == (prompt_nusd, completion_nusd)
+        [tier] = entry.tiers
+        assert (tier.input, tier.output) == (rates.input, rates.output)
+        if model != "sandbox-embed":
+            assert (tier.cache_read, tier.cache_write_5m) == (rates.cache_read, rates.cache_write_5m)
+            assert tier.cache_write_1h == rates.cache_write_1h
 
 
 @pytest.mark.parametrize(

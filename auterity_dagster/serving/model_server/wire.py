@@ -1,19 +1,30 @@
 """The OpenAI wire of the model server: what a request may hold, and what answers and stream frames look like."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MODEL = r"^(base|adapter):[0-9a-f]{64}$"
 
 
+def _joined(content: object) -> object:
+    """A list of text parts is one text; what is in no such part is left for the check to refuse."""
+    if not isinstance(content, list):
+        return content
+    texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in content]
+    return content if None in texts else "".join(map(str, texts))
+
+
 class WireMessage(BaseModel):
-    """One message; the roles that a chat template knows."""
+    """One message; the roles that a chat template knows, and `developer`, which is the system's newer name."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    role: Literal["system", "user", "assistant"]
-    content: str = Field(min_length=1, max_length=32_000)
+    role: Annotated[
+        Literal["system", "user", "assistant"],
+        BeforeValidator(lambda role: "system" if role == "developer" else role),
+    ]
+    content: Annotated[str, BeforeValidator(_joined)] = Field(min_length=1, max_length=32_000)
 
 
 class StreamOptions(BaseModel):

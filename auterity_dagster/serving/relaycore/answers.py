@@ -1,6 +1,6 @@
 """Send answers: the headers that say how a request was routed, whole answers, and streams."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from auterity_dagster.relaycore.gateway import Answer
@@ -43,6 +43,12 @@ async def send_stream(send: Send, wire: Wire, asked: Asked, answer: Answer, rela
     await send({"type": "http.response.body", "body": b"".join(ready), "more_body": False})
 
 
+async def send_plain(send: Send, headers: Mapping[str, str], body: bytes) -> None:
+    """Send JSON that no deployment answered for."""
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await _send(send, 200, [*encoded, (b"content-type", b"application/json")], body)
+
+
 def accounting(answer: Answer) -> dict[str, object]:
     """Return what a stream's last event says as `x_auterity`: its cost stands in no header."""
     attempt = answer.attempt
@@ -59,6 +65,7 @@ def _headers(answer: Answer) -> Headers:
     step, route = attempt.step, attempt.route
     values: dict[str, object] = {
         "x-request-id": attempt.request.id,
+        "request-id": attempt.request.id,
         "x-auterity-policy": f"{route.policy_name}@{route.policy_digest}",
         "x-auterity-rule": route.rule,
         "x-auterity-deployment": step.deployment.id,

@@ -24,19 +24,22 @@ from auterity_dagster.relaycore.retrying import RetryBudget
 from auterity_dagster.relaycore.shedding import Places
 from auterity_dagster.serving.authentication import Authentication
 from auterity_dagster.serving.declared_router import Declaration, verify_declared
-from auterity_dagster.serving.http_errors import install_error_handlers
-from auterity_dagster.serving.relaycore import feedback, routes
+from auterity_dagster.serving.relaycore import feedback, finished_requests, models, routes
 from auterity_dagster.serving.relaycore.catalog import RefreshingCatalog
 from auterity_dagster.serving.relaycore.chat_wire import ChatWire
+from auterity_dagster.serving.relaycore.count_tokens import CountTokens
+from auterity_dagster.serving.relaycore.embeddings_wire import EmbeddingsWire
 from auterity_dagster.serving.relaycore.endpoint import Endpoint
 from auterity_dagster.serving.relaycore.gateway_request import BODY_LIMIT_BYTES
 from auterity_dagster.serving.relaycore.idempotency import IdempotentAnswers
+from auterity_dagster.serving.relaycore.messages_wire import MessagesWire
 from auterity_dagster.serving.relaycore.observation import observed
 from auterity_dagster.serving.relaycore.presence import Presence
 from auterity_dagster.serving.relaycore.providers import ConfiguredProviders
 from auterity_dagster.serving.relaycore.request_log import RequestWriter
+from auterity_dagster.serving.relaycore.responses_wire import ResponsesWire
+from auterity_dagster.serving.relaycore.route_errors import install_wire_error_handlers
 from auterity_dagster.serving.relaycore.state import GatewayState
-from auterity_dagster.serving.relaycore.wire import Wire
 from auterity_dagster.settings import GatewaySettings
 from auterity_dagster.storage.database import Database
 from auterity_dagster.storage.redis_rate_limits import RedisRateLimits
@@ -45,7 +48,13 @@ from auterity_dagster.storage.repositories.budget_alerts import announce_for_eve
 from auterity_dagster.storage.repositories.ledger import open_ledger
 
 OpenLedger = Callable[[str], AbstractAsyncContextManager[Ledger]]
-WIRES: Mapping[str, Wire] = {"/v1/chat/completions": ChatWire()}
+ENDPOINTS: Mapping[str, Endpoint] = {
+    "/v1/chat/completions": Endpoint(ChatWire()),
+    "/v1/responses": Endpoint(ResponsesWire()),
+    "/v1/embeddings": Endpoint(EmbeddingsWire()),
+    "/v1/messages": Endpoint(MessagesWire()),
+    "/v1/messages/count_tokens": CountTokens(),
+}
 REDIS_S = 2.0
 """When a connection to Redis is given up; whoever asks it waits far less."""
 
@@ -102,12 +111,12 @@ def build_app(
             yield {"relaycore": state, "authentication": state.authentication}
 
     app = GatewayApp(title="Auterity gateway", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    install_error_handlers(app)
-    app.include_router(routes.router)
-    app.include_router(feedback.router)
+    install_wire_error_handlers(app)
+    for router in (routes.router, models.router, finished_requests.router, feedback.router):
+        app.include_router(router)
     declaration = Declaration("api_key", Permission.GATEWAY_CALL, BODY_LIMIT_BYTES, "none")
-    for path, wire in WIRES.items():
-        app.router.routes.append(DeclaredAsgiRoute(path, Endpoint(wire), methods=["POST"], declaration=declaration))
+    for path, endpoint in ENDPOINTS.items():
+        app.router.routes.append(DeclaredAsgiRoute(path, endpoint, methods=["POST"], declaration=declaration))
     verify_declared(app)
     return app
 

@@ -54,6 +54,9 @@ def read_chat(body: Body) -> Content:
     for index, message in enumerate(messages):
         found.look_at(message, f"messages.{index}")
     tools = [] if body.get("tools") is None else objects(body["tools"], "tools")
+    for index, tool in enumerate(tools):
+        if tool.get("type") == "function" and not optional_object(tool, "function").get("name"):
+            raise Invalid("A function has a name.", field=f"tools.{index}.function.name")
     wanted = optional_object(body, "response_format").get("type")
     return Content(
         body=body,

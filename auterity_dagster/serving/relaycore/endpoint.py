@@ -26,6 +26,9 @@ _log = structlog.get_logger(__name__)
 class Endpoint:
     """Authenticates, reads, asks the gateway, sends; what is particular to callers is in their `wire`."""
 
+    takes_claims = True
+    """Whether an Idempotency-Key means something: only where money is spent."""
+
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
@@ -35,7 +38,7 @@ class Endpoint:
         try:
             asked = await read_request(self._wire, state, scope, receive)
             request_id, claim = asked.request.id, asked.request.claim
-            if claim is None:
+            if claim is None or not self.takes_claims:
                 await self._answer(state, asked, receive, send)
             else:
                 await state.answers.once(asked.request, claim, send, partial(self._answer, state, asked))
@@ -48,14 +51,19 @@ class Endpoint:
     async def _answer(self, state: GatewayState, asked: Asked, receive: Receive, send: Send) -> bool:
         """Send the answer or the error; return whether all of it was sent, that is, no stream broke off."""
         try:
-            if asked.request.is_stream:
-                answer, relay = await state.gateway.stream(asked.request, asked.body)
-                await self._relayed(receive, send, asked, answer, relay)
-                return not relay.is_broken
-            answer, given = await state.gateway.complete(asked.request, asked.body)
-            await send_whole(send, answer, self._wire.whole(asked, answer, given))
+            return await self._ask(state, asked, receive, send)
         except Exception as error:  # noqa: BLE001 - likewise
             await self._send_error(send, error, request_id=asked.request.id)
+        return True
+
+    async def _ask(self, state: GatewayState, asked: Asked, receive: Receive, send: Send) -> bool:
+        """Ask the gateway, whole or as a stream, and send what it gives."""
+        if asked.request.is_stream:
+            answer, relay = await state.gateway.stream(asked.request, asked.body)
+            await self._relayed(receive, send, asked, answer, relay)
+            return not relay.is_broken
+        answer, given = await state.gateway.complete(asked.request, asked.body)
+        await send_whole(send, answer, self._wire.whole(asked, answer, given))
         return True
 
     async def _send_error(self, send: Send, error: Exception, *, request_id: UUID | None) -> None:

@@ -9,7 +9,8 @@ from auterity_dagster.identity.secret_file import read_secret
 from auterity_dagster.relaycore.catalog import Deployment, Provider
 from auterity_dagster.relaycore.ports import ProviderClient
 from auterity_dagster.serving.anthropic_wire import AnthropicWireClient
-from auterity_dagster.serving.openai_wire import LINE_LIMIT_BYTES, OpenAIWireClient
+from auterity_dagster.serving.openai_wire import OpenAIWireClient
+from auterity_dagster.serving.provider_http import LINE_LIMIT_BYTES
 from auterity_dagster.settings import GatewaySettings
 
 
@@ -68,14 +69,11 @@ class ConfiguredProviders:
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in self._clients.values():
-            if isinstance(client, AnthropicWireClient):
-                await client.close()
         await self._session.close()
 
     def _client(self, provider: Provider, credential: str) -> ProviderClient:
         if provider == "anthropic":
-            return AnthropicWireClient(base_url=self._addresses[provider], credential=credential)
+            return AnthropicWireClient(self._session, base_url=self._addresses[provider], credential=credential)
         return OpenAIWireClient(
             self._session,
             base_url=self._addresses[provider],

@@ -1,4 +1,4 @@
-"""The gateway's other routes: which models there are, why a request would go where, and whether the process works."""
+"""The gateway's other routes: why a request would go where, and whether the process works."""
 
 from typing import Any
 
@@ -31,28 +31,6 @@ async def readyz(request: Request, response: Response) -> dict[str, str]:
     return {"status": "draining" if state.drain.is_begun else "ready"}
 
 
-@router.get(
-    "/v1/models",
-    authentication="api_key",
-    permission=Permission.GATEWAY_CALL,
-    body_limit_bytes=0,
-    audit_class="none",
-)
-async def models(request: Request, principal: CurrentPrincipal) -> dict[str, Any]:
-    """List what `model` may name: the objectives, the pools, and each deployment that can be called now."""
-    state: GatewayState = request.state.relaycore
-    steering = await state.catalog.steering(principal.organization_id)
-    policy, snapshot = steering.policy, steering.snapshot
-    names = ["auto", *(f"auto/{one}" for one in policy.objectives), *(f"pool/{one}" for one in policy.pools)]
-    listed = [_model(name, owned_by="auterity") for name in names]
-    listed += [
-        _model(one.id, owned_by=one.provider)
-        for one in snapshot.deployments.values()
-        if one.id not in snapshot.unavailable
-    ]
-    return {"object": "list", "data": listed}
-
-
 @router.post(
     "/v1/route:explain",
     authentication="api_key",
@@ -70,7 +48,3 @@ async def explain(request: Request, principal: CurrentPrincipal) -> dict[str, An
         if "rule" not in error.details:
             raise
         return told(error)
-
-
-def _model(name: str, *, owned_by: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": owned_by}

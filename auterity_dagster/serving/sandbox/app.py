@@ -6,9 +6,9 @@ It is no AI and says so; no money is owed for it. It listens on loopback and adm
 import asyncio
 import hmac
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -22,15 +22,19 @@ from auterity_dagster.serving.authentication import presented_credential
 from auterity_dagster.serving.declared_router import DeclaredRouter, verify_declared
 from auterity_dagster.serving.http_errors import install_error_handlers
 from auterity_dagster.serving.sandbox import wire_anthropic, wire_openai
-from auterity_dagster.serving.sandbox.bill import MODELS, Bill, line
-from auterity_dagster.serving.sandbox.completion import Completion, complete
+from auterity_dagster.serving.sandbox.bill import RATES, Bill, line
+from auterity_dagster.serving.sandbox.completion import complete, prompt_usage
+from auterity_dagster.serving.sandbox.embeddings import answer as embeddings_answer
+from auterity_dagster.serving.sandbox.embeddings import embed
 from auterity_dagster.serving.sandbox.faults import FAULTS, STATUS_OF_REFUSAL, DialSetting, FaultDial
-from auterity_dagster.serving.sandbox.spoiling import BreakableResponse, Event, spoiled_stream, spoiled_text
+from auterity_dagster.serving.sandbox.sending import paced, slowly
+from auterity_dagster.serving.sandbox.spoiling import BreakableResponse, spoiled_stream, spoiled_text
 from auterity_dagster.serving.sandbox.wire_openai import TOO_LONG
 from auterity_dagster.settings import SandboxSettings
 
 FAULT_HEADER = "x-sandbox-fault"
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
+MALFORMED = '{"choices": ['
 LABEL = {"x-sandbox": "offline provider; answers follow written rules; no money is owed"}
 
 router = DeclaredRouter()
@@ -118,11 +122,11 @@ async def set_faults(request: Request, dial: DialRead) -> DialRead:
 
 @router.get("/v1/models", authentication="signature", permission="signed_in", body_limit_bytes=0, audit_class="none")
 async def models(request: Request) -> dict[str, Any]:
-    """List the two models."""
+    """List the models."""
     _admitted(request)
     return {
         "object": "list",
-        "data": [{"id": one, "object": "model", "created": 0, "owned_by": "sandbox"} for one in MODELS],
+        "data": [{"id": one, "object": "model", "created": 0, "owned_by": "sandbox"} for one in RATES],
     }
 
 
@@ -152,42 +156,99 @@ async def messages(request: Request) -> Response:
     return await _answer(request, await request.json(), wire_anthropic, wire_name="anthropic", with_usage=True)
 
 
+@router.post(
+    "/v1/messages/count_tokens",
+    authentication="signature",
+    permission="signed_in",
+    body_limit_bytes=BODY_LIMIT_BYTES,
+    audit_class="none",
+)
+async def count_tokens(request: Request) -> Response:
+    """Say what a prompt counts; that is not billed."""
+    _admitted(request)
+    asked = wire_anthropic.asked_prompt(await request.json())
+    return JSONResponse({"input_tokens": prompt_usage(asked).prompt}, headers=LABEL)
+
+
+@router.post(
+    "/v1/embeddings",
+    authentication="signature",
+    permission="signed_in",
+    body_limit_bytes=BODY_LIMIT_BYTES,
+    audit_class="none",
+)
+async def embeddings(request: Request) -> Response:
+    """Answer with vectors; only prompts are billed."""
+    state, body, answer_id = _admitted(request), await request.json(), f"sandbox-{uuid4().hex}"
+    headers, model = {**LABEL, "x-request-id": answer_id}, str(body.get("model"))
+    setting = _fault_of(request) or state.dial.next_for(model)
+    fault = setting.fault if setting else None
+    if setting is not None and setting.fault in STATUS_OF_REFUSAL:
+        return _refusal(wire_openai, setting, headers)
+    try:
+        embedded = embed(body, seed=state.seed)
+    except Invalid as error:
+        return _invalid(error, wire_openai, headers)
+    said = 0 if fault == "usage_zero" else embedded.prompt_tokens
+    await state.bill.add(line(answer_id, wire="openai", model=model, prompt_tokens=said, completion_tokens=0))
+    if fault == "error_500_billed":
+        return _lost(wire_openai, headers)
+    if fault == "malformed":
+        return Response(MALFORMED, media_type="application/json", headers=headers)
+    embedded = replace(embedded, vectors=() if fault == "empty" else embedded.vectors, prompt_tokens=said)
+    return JSONResponse(embeddings_answer(model, embedded, with_usage=fault != "usage_absent"), headers=headers)
+
+
 async def _answer(
     request: Request, body: Mapping[str, Any], wire: Wire, *, wire_name: str, with_usage: bool
 ) -> Response:
     state = _admitted(request)
     answer_id = f"sandbox-{uuid4().hex}"
     headers = {**LABEL, "x-request-id": answer_id, "request-id": answer_id}
-    asked = wire.asked(body)
-    setting = _fault_of(request) or state.dial.next_for(asked.model)
+    setting = _fault_of(request) or state.dial.next_for(str(body.get("model")))
     fault = setting.fault if setting else None
     if setting is not None and setting.fault in STATUS_OF_REFUSAL:
         return _refusal(wire, setting, headers)
     if fault == "blackhole":
         return await _never(request)
-    completion = complete(asked, fault=fault, seed=state.seed)
+    try:
+        asked = wire.asked(body)
+        completion = complete(asked, fault=fault, seed=state.seed)
+    except Invalid as error:
+        return _invalid(error, wire, headers)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return _invalid(Invalid("the request has not the form that this wire wants"), wire, headers)
     if setting is not None and fault == "slow":
         await asyncio.sleep(setting.delay_s)
 
-    async def bill(sent_pieces: int) -> None:
-        prompt, output = completion.billed(sent_pieces)
-        await state.bill.add(
-            line(answer_id, wire=wire_name, model=asked.model, prompt_tokens=prompt, completion_tokens=output)
+    async def bill(sent_tokens: int) -> None:
+        used = completion.billed(sent_tokens)
+        billed = line(
+            answer_id,
+            wire=wire_name,
+            model=asked.model,
+            prompt_tokens=used.prompt,
+            completion_tokens=int(used.completion),
+            cache_read_tokens=used.cache_read,
+            cache_write_5m_tokens=used.cache_write_5m,
+            cache_write_1h_tokens=used.cache_write_1h,
         )
+        await state.bill.add(billed)
 
+    total = completion.output_tokens
     byte_s = setting.delay_s if setting is not None and fault == "trickle" else 0.0
     if body.get("stream") and fault not in ("malformed", "error_500_billed"):
         events = wire.events(answer_id, asked.model, completion, with_usage=with_usage)
         spoiled = spoiled_stream(fault, events, error=wire.error_event(529, "fault"))
-        stream = _stream(spoiled, completion, bill, token_latency_s=state.token_latency_s, byte_s=byte_s)
+        stream = paced(spoiled, bill, total_tokens=total, token_latency_s=state.token_latency_s, byte_s=byte_s)
         return BreakableResponse(stream, media_type="text/event-stream", headers=headers)
-    await asyncio.sleep(state.token_latency_s * len(completion.pieces))
-    await bill(len(completion.pieces))
+    await asyncio.sleep(state.token_latency_s * total)
+    await bill(total)
     if fault == "error_500_billed":
-        return JSONResponse(wire.error(500, "the work was done, the answer was lost"), status_code=500, headers=headers)
-    text = '{"choices": [' if fault == "malformed" else json.dumps(wire.answer(answer_id, asked.model, completion))
+        return _lost(wire, headers)
+    text = MALFORMED if fault == "malformed" else json.dumps(wire.answer(answer_id, asked.model, completion))
     return BreakableResponse(
-        _slowly(spoiled_text(fault, text), byte_s=byte_s),
+        slowly(spoiled_text(fault, text), byte_s=byte_s),
         media_type="application/json",
         headers=headers | {"content-length": str(len(text.encode()))},
     )
@@ -200,43 +261,21 @@ def _refusal(wire: Wire, setting: DialSetting, headers: Mapping[str, str]) -> Re
     return JSONResponse(said, status_code=status, headers={**headers, **retry})
 
 
+def _invalid(error: Invalid, wire: Wire, headers: Mapping[str, str]) -> Response:
+    status = 404 if error.code == "model_not_found" else 400
+    return JSONResponse(wire.error(status, error.message), status_code=status, headers=dict(headers))
+
+
+def _lost(wire: Wire, headers: Mapping[str, str]) -> Response:
+    document = wire.error(500, "the work was done, the answer was lost")
+    return JSONResponse(document, status_code=500, headers=dict(headers))
+
+
 async def _never(request: Request) -> Response:
     """Answer nothing for as long as the caller stays."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     return Response()
-
-
-async def _stream(
-    events: Iterable[Event], completion: Completion, bill: Any, *, token_latency_s: float, byte_s: float
-) -> AsyncGenerator[str]:
-    """Send the events at the pace of the tokens; what was sent is billed, before the end, also when it is cut off."""
-    sent = 0
-    is_billed = False
-    try:
-        for event, is_token in events:
-            if is_token:
-                sent += 1
-                await asyncio.sleep(token_latency_s)
-            elif sent == len(completion.pieces) and not is_billed:
-                is_billed = True
-                await bill(sent)
-            async for part in _slowly([event], byte_s=byte_s):
-                yield part
-    finally:
-        if not is_billed:
-            await asyncio.shield(bill(sent))
-
-
-async def _slowly(texts: Iterable[str], *, byte_s: float) -> AsyncGenerator[str]:
-    """Yield the texts as they are, or a character at a time."""
-    for text in texts:
-        if not byte_s:
-            yield text
-            continue
-        for character in text:
-            await asyncio.sleep(byte_s)
-            yield character
 
 
 def _fault_of(request: Request) -> DialSetting | None:

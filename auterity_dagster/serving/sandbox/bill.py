@@ -11,18 +11,31 @@ from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
 
-NUSD_PER_MTOK: Mapping[str, tuple[int, int]] = {
-    "sandbox-large": (4_000_000_000, 20_000_000_000),
-    "sandbox-small": (100_000_000, 500_000_000),
-}
-"""Prompt and completion, in nano-dollars per million tokens; made up, nobody owes them."""
 
-MODELS = tuple(NUSD_PER_MTOK)
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Nano-dollars per million tokens, by class; made up, nobody owes them."""
+
+    input: int
+    output: int
+    cache_read: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int | None = None
+
+
+RATES: Mapping[str, Rates] = {
+    "sandbox-large": Rates(4_000_000_000, 20_000_000_000, 200_000_000, 5_000_000_000, 8_000_000_000),
+    "sandbox-small": Rates(100_000_000, 500_000_000, 10_000_000, 125_000_000),
+    "sandbox-embed": Rates(20_000_000, 0),
+}
+
+EMBEDDING_MODELS = ("sandbox-embed",)
+CHAT_MODELS = tuple(model for model in RATES if model not in EMBEDDING_MODELS)
 
 
 @dataclass(frozen=True, slots=True)
 class BillLine:
-    """One answer that was billed."""
+    """One answer that was billed; `prompt_tokens` contains the cached ones."""
 
     id: str
     wire: str
@@ -30,13 +43,43 @@ class BillLine:
     prompt_tokens: int
     completion_tokens: int
     cost_nusd: int
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
 
 
-def line(answer_id: str, *, wire: str, model: str, prompt_tokens: int, completion_tokens: int) -> BillLine:
+def line(
+    answer_id: str,
+    *,
+    wire: str,
+    model: str,
+    prompt_tokens: int,
+    completion_tokens: int,
+    cache_read_tokens: int = 0,
+    cache_write_5m_tokens: int = 0,
+    cache_write_1h_tokens: int = 0,
+) -> BillLine:
     """Return what an answer costs; each class of tokens is rounded up to a nano-dollar."""
-    prompt_nusd, completion_nusd = NUSD_PER_MTOK[model]
-    cost = ceil(prompt_tokens * prompt_nusd / 1_000_000) + ceil(completion_tokens * completion_nusd / 1_000_000)
-    return BillLine(answer_id, wire, model, prompt_tokens, completion_tokens, cost)
+    rates = RATES[model]
+    uncached = prompt_tokens - cache_read_tokens - cache_write_5m_tokens - cache_write_1h_tokens
+    classes = (
+        (uncached, rates.input),
+        (completion_tokens, rates.output),
+        (cache_read_tokens, rates.cache_read),
+        (cache_write_5m_tokens, rates.cache_write_5m),
+        (cache_write_1h_tokens, rates.cache_write_1h or 0),
+    )
+    return BillLine(
+        id=answer_id,
+        wire=wire,
+        model=model,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        cost_nusd=sum(ceil(tokens * nusd / 1_000_000) for tokens, nusd in classes),
+        cache_read_tokens=cache_read_tokens,
+        cache_write_5m_tokens=cache_write_5m_tokens,
+        cache_write_1h_tokens=cache_write_1h_tokens,
+    )
 
 
 class Bill:

@@ -7,8 +7,8 @@ from starlette.responses import StreamingResponse
 
 ENDLESS_LINE_BYTES = 4 * 1024 * 1024
 
-Event = tuple[str, bool]
-"""Text as it goes over the line, and whether it carries a token of the answer."""
+Event = tuple[str, int]
+"""Text as it goes over the line, and how many tokens of the answer it carries."""
 
 
 class CutOff(Exception):
@@ -23,17 +23,17 @@ def spoiled_stream(fault: str | None, events: Iterable[Event], *, error: str) ->
         "endless_line": f"data: {'x' * ENDLESS_LINE_BYTES}",
     }
     if fault in before:
-        yield before[fault], False
+        yield before[fault], 0
     listed = list(events)
-    tokens = [index for index, (_, is_token) in enumerate(listed) if is_token]
+    tokens = [index for index, (_, count) in enumerate(listed) if count]
     middle = tokens[len(tokens) // 2] if tokens else 0
     cut_at = {"cut_at_start": 0, "cut_first_byte": 0, "cut_at_end": len(listed) - 1}
     cut_at |= dict.fromkeys(("cut_stream", "reset", "late_error_event"), middle)
     yield from listed[: cut_at.get(fault or "")]
     if fault == "cut_first_byte":
-        yield listed[0][0][:1], False
+        yield listed[0][0][:1], 0
     if fault == "late_error_event":
-        yield error, False
+        yield error, 0
     if fault in cut_at:
         raise CutOff
 

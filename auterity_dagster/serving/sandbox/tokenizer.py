@@ -1,7 +1,6 @@
 """The sandbox's own tokenizer: deterministic, and never more tokens than the text has UTF-8 bytes."""
 
 import re
-from collections.abc import Iterable
 
 _PIECE = re.compile(r"\w{1,4}|[^\w\s]", re.UNICODE)
 MESSAGE_TOKENS = 4
@@ -11,11 +10,6 @@ REQUEST_TOKENS = 3
 def count(text: str) -> int:
     """Return the number of tokens: pieces of at most four word characters, and single signs."""
     return sum(1 for _ in _PIECE.finditer(text))
-
-
-def prompt_tokens(texts: Iterable[str]) -> int:
-    """Return what a prompt counts, with a few tokens around each message as real providers have them."""
-    return REQUEST_TOKENS + sum(count(text) + MESSAGE_TOKENS for text in texts)
 
 
 def pieces(text: str) -> list[str]:

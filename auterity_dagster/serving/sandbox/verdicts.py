@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from auterity_dagster.facts import Facts, parse_facts, price_text
+from auterity_dagster.serving.sandbox.schema_instance import DEFAULT, Schema, instance_of
 
 _HEADING = re.compile(
     r"^\W*(?:answer|reply|response|candidate|option|assistant)\s+([AB12])\b[^\n]{0,20}$", re.IGNORECASE | re.MULTILINE
@@ -17,7 +18,11 @@ _PROMISE = re.compile(r"\b(guarantee|discount|approved|free of charge|% off|book
 def answer_for_schema(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
     """Return an object that the schema admits; a property that names the winner gets the verdict on the text."""
     better = better_answer(text)
-    return cast(dict[str, Any], _instance(schema, name="", better=better))
+    verdict = "Sandbox verdict by written rules: facts named, next step offered, nothing invented."
+    return cast(
+        dict[str, Any],
+        instance_of(schema, text=verdict, chosen=lambda name, part: _chosen(name, part, better)),
+    )
 
 
 def better_answer(text: str) -> str:
@@ -48,22 +53,12 @@ def _points(answer: str, facts: Facts) -> int:
     return points + (1 if 15 <= len(answer.strip()) <= 330 else -2)
 
 
-def _instance(schema: Mapping[str, Any], *, name: str, better: str) -> Any:
+def _chosen(name: str, schema: Schema, better: str) -> Any:
     if "enum" in schema:
         return _of_enum(schema["enum"], name=name, better=better)
-    kind = schema.get("type")
-    if kind == "object" or "properties" in schema:
-        properties: Mapping[str, Mapping[str, Any]] = schema.get("properties", {})
-        return {key: _instance(value, name=key, better=better) for key, value in properties.items()}
-    if kind == "array":
-        return []
-    if kind == "boolean":
-        return better != "B" if name in _WINNER else False
-    if kind in ("integer", "number"):
-        return max(int(schema.get("minimum", 0)), 0)
-    if name in _WINNER:
-        return better
-    return "Sandbox verdict by written rules: facts named, next step offered, nothing invented."
+    if name in _WINNER and schema.get("type") == "boolean":
+        return better != "B"
+    return better if name in _WINNER and schema.get("type") == "string" else DEFAULT
 
 
 def _of_enum(values: list[Any], *, name: str, better: str) -> Any:

@@ -1,0 +1,112 @@
+"""What the clients of both wires share: failures in our own kinds, bounded answers, and the data lines of a stream."""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, cast
+
+import aiohttp
+import orjson
+
+from auterity_dagster.errors import ProviderFailed
+from auterity_dagster.relaycore.chat import ProviderCall
+
+LINE_LIMIT_BYTES = 1024 * 1024
+ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
+ERROR_LIMIT_BYTES = 65536
+
+
+def timeouts(call: ProviderCall) -> aiohttp.ClientTimeout:
+    """Only the connection's: how long an answer may take, the gateway itself decides."""
+    return aiohttp.ClientTimeout(total=None, connect=call.connect_timeout_s, sock_connect=call.connect_timeout_s)
+
+
+def failed_with_status(call: ProviderCall, status: int, *, code: str | None, retry_after: str | None) -> ProviderFailed:
+    """Return the failure that a provider's status stands for; its own words stay out: they may quote the prompt."""
+    cause, is_billed = {
+        401: ("credential", False),
+        402: ("credential", False),
+        403: ("credential", False),
+        408: ("overloaded", False),
+        429: ("rate_limit", False),
+        503: ("overloaded", False),
+        529: ("overloaded", False),
+    }.get(status, ("server_error", None) if status >= 500 else ("rejected", False))
+    return ProviderFailed(
+        f"{call.deployment_id}: HTTP {status}",
+        deployment=call.deployment_id,
+        cause=cause,
+        is_billed=is_billed,
+        status=status,
+        retry_after_s=_seconds(retry_after),
+        code=code if cause == "rejected" else None,
+    )
+
+
+def malformed(call: ProviderCall, what: str) -> ProviderFailed:
+    """Return the failure of an answer that cannot be read."""
+    return lost(call, what, cause="malformed")
+
+
+def lost(call: ProviderCall, what: str, *, cause: str) -> ProviderFailed:
+    """Return a failure after something was sent: nobody knows whether it is billed."""
+    return ProviderFailed(f"{call.deployment_id}: {what}", deployment=call.deployment_id, cause=cause, is_billed=None)
+
+
+def connection_failed(call: ProviderCall, error: Exception) -> ProviderFailed:
+    """Return the failure of a connection; only one that was never made is certainly not billed."""
+    never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    return ProviderFailed(
+        f"{call.deployment_id}: {type(error).__name__}",
+        deployment=call.deployment_id,
+        cause="connection",
+        is_billed=False if never_sent else None,
+    )
+
+
+async def read_limited(response: aiohttp.ClientResponse, call: ProviderCall) -> bytes:
+    """Return a whole answer's bytes. Raises `ProviderFailed` beyond 16 MiB."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > ANSWER_LIMIT_BYTES:
+            raise malformed(call, "an answer beyond 16 MiB")
+    return b"".join(parts)
+
+
+async def data_lines(response: aiohttp.ClientResponse, call: ProviderCall) -> AsyncGenerator[bytes]:
+    """Yield what stands behind `data:` in each line of a stream, to the end of the connection."""
+    while True:
+        try:
+            line = await response.content.readline()
+        except ValueError as error:
+            raise malformed(call, "a line beyond 1 MiB") from error
+        if not line:
+            return
+        if line.startswith(b"data:"):
+            yield line[5:].strip()
+
+
+def json_object(text: bytes, call: ProviderCall) -> Mapping[str, Any]:
+    """Parse an object. Raises `ProviderFailed`."""
+    try:
+        body: object = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise malformed(call, "no JSON") from error
+    if not isinstance(body, dict):
+        raise malformed(call, "no JSON object")
+    return cast(Mapping[str, Any], body)
+
+
+async def error_of(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
+    """Return the `error` of an error body of either wire; empty where there is none."""
+    try:
+        body: object = orjson.loads(await response.content.read(ERROR_LIMIT_BYTES))
+    except orjson.JSONDecodeError:
+        return {}
+    error: object = cast(Mapping[str, object], body).get("error") if isinstance(body, dict) else None
+    return cast(Mapping[str, Any], error) if isinstance(error, dict) else {}
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text is not None and text.replace(".", "", 1).isdigit() else None
