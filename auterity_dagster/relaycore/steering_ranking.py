@@ -13,6 +13,9 @@ from auterity_dagster.relaycore.steering_policy import Objective
 from auterity_dagster.relaycore.steering_rules import Decision
 
 MAX_FALLBACKS = 3
+_PASSING = frozenset({"breaker", "lease", "budget", "late"})
+"""Kinds of reasons that pass by themselves: the same request may be answered a little later."""
+
 _FIELD_OF_CAPABILITY = {
     "tools": "tools",
     "images": "messages",
@@ -120,6 +123,13 @@ def nothing_left(reasons: Mapping[str, str], request: ChatRequest, *, rule: str)
     if field is not None:
         message = f"No deployment that may answer takes {field}."
         return Invalid(message, code="unsupported_parameter", field=field, rule=rule, removed=reasons)
+    if all(reason.startswith("capability: context ") for reason in reasons.values()):
+        message = "The prompt and its answer are longer than any deployment that may answer can take."
+        return Invalid(message, code="context_length_exceeded", field="messages", rule=rule, removed=reasons)
+    if "quality" in kinds and request.quality_min is not None and not kinds & _PASSING:
+        message = "No deployment that may answer is surely as good as x-auterity-quality-min asks."
+        field = "x-auterity-quality-min"
+        return Invalid(message, code="quality_unavailable", field=field, rule=rule, removed=reasons)
     message = "No deployment may answer this request; details.removed says why."
     return NoCandidate(message, rule=rule, removed=reasons)
 

@@ -1,6 +1,7 @@
 """An app's OpenAPI document: what FastAPI reads off the routes, and the errors, credentials and limits they declare."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
@@ -55,7 +56,9 @@ MEANING: Mapping[int, str] = {
     415: "Not a content type that the route takes.",
     422: "A field is wrong; the problem names it.",
     429: "Too often; `retry-after` says how long to wait.",
+    502: "The provider failed, and no other could stand in for it.",
     503: "Something that this needs is away; nothing was changed. `retry-after` says when to try again.",
+    504: "The deadline passed before there was an answer.",
 }
 
 SECURITY_SCHEMES: Document = {
@@ -74,40 +77,68 @@ _SCHEMES_OF: Mapping[str, list[str]] = {
 }
 
 
-def install_openapi(app: FastAPI, *, examples: Mapping[str, Any]) -> None:
-    """Make `app.openapi()` return the complete document, built once; `examples` are bodies by their schema's name."""
+@dataclass(frozen=True, slots=True)
+class ErrorShape:
+    """How an app writes its errors: the schema's name and text, the content type, and the status of a wrong field."""
+
+    name: str
+    schema: Document
+    content_type: str
+    invalid_status: int
+
+
+PROBLEMS = ErrorShape("Problem", PROBLEM, "application/problem+json", 422)
+
+
+def install_openapi(
+    app: FastAPI,
+    *,
+    examples: Mapping[str, Any],
+    shape_of: Callable[[str], ErrorShape] = lambda _path: PROBLEMS,
+    bare: Mapping[str, Document] = {},
+) -> None:
+    """Make `app.openapi()` return the complete document, built once.
+
+    `examples` are bodies by their schema's name, `shape_of` tells a path's errors, and `bare` holds the paths that
+    FastAPI knows nothing of.
+    """
 
     def openapi() -> Document:
         if app.openapi_schema is None:
             document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            app.openapi_schema = completed(document, examples=examples)
+            document["paths"] |= bare
+            app.openapi_schema = completed(document, examples=examples, shape_of=shape_of)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def completed(document: Document, *, examples: Mapping[str, Any]) -> Document:
-    """Return the document with every route's errors as problems, its caller's credentials, and examples."""
+def completed(
+    document: Document, *, examples: Mapping[str, Any], shape_of: Callable[[str], ErrorShape] = lambda _path: PROBLEMS
+) -> Document:
+    """Return the document with every route's errors, its caller's credentials, and examples."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    schemas["Problem"] = PROBLEM
     for name in examples.keys() & schemas.keys():
         schemas[name]["examples"] = [examples[name]]
     components["securitySchemes"] = SECURITY_SCHEMES
-    for operation in _operations(document):
+    for path, operation in _operations(document):
+        shape = shape_of(path)
+        schemas[shape.name] = shape.schema
         responses: Document = operation["responses"]
-        for status in sorted(problem_statuses(operation)):
+        responses.pop("422", None)
+        for status in sorted(error_statuses(operation, invalid_status=shape.invalid_status)):
             responses[str(status)] = {
                 "description": MEANING[status],
-                "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+                "content": {shape.content_type: {"schema": {"$ref": f"#/components/schemas/{shape.name}"}}},
             }
         operation["security"] = [{name: []} for name in _SCHEMES_OF.get(operation["x-authentication"], [])]
     return document
 
 
-def problem_statuses(operation: Document) -> set[int]:
+def error_statuses(operation: Document, *, invalid_status: int) -> set[int]:
     """Return the error statuses that an operation can answer by what it declares, and those it names itself."""
     found = {503, *operation.pop("x-problems", ())}
     if operation["x-authentication"] != "public":
@@ -118,12 +149,13 @@ def problem_statuses(operation: Document) -> set[int]:
     if any(one["in"] == "path" for one in parameters):
         found.add(404)
     if parameters:
-        found.add(422)
+        found.add(invalid_status)
     if operation["x-body-limit-bytes"]:
-        found |= {413, 422}
+        found |= {413, invalid_status}
     return found
 
 
-def _operations(document: Document) -> Iterator[Document]:
-    for path in document["paths"].values():
-        yield from path.values()
+def _operations(document: Document) -> Iterator[tuple[str, Document]]:
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            yield path, operation

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from auterity_dagster.errors import BudgetExceeded, NoCandidate, NotFound, PriceUnknown
+from auterity_dagster.errors import BudgetExceeded, Invalid, NoCandidate, NotFound, PriceUnknown
 from auterity_dagster.relaycore.catalog import CatalogSnapshot, ServedDeployment, served_deployment
 from auterity_dagster.relaycore.chat import Caller, ChatRequest
 from auterity_dagster.relaycore.pricing import Price, Rates
@@ -159,9 +159,18 @@ def test_a_deployment_asked_for_by_name_needs_no_evidence() -> None:
     assert ids(choose(POLICY_READ, request(model="small", task="chat"), snapshot())) == ["small"]
 
 
-def test_a_callers_quality_floor_holds_even_where_the_rule_relaxes() -> None:
-    with pytest.raises(NoCandidate):
+def test_a_callers_quality_floor_holds_even_where_the_rule_relaxes_and_is_the_callers_to_lower() -> None:
+    with pytest.raises(Invalid) as refused:
         choose(POLICY_READ, request(quality_min=0.9), snapshot())
+
+    assert (refused.value.code, refused.value.details["field"]) == ("quality_unavailable", "x-auterity-quality-min")
+
+
+def test_a_prompt_that_fits_nowhere_is_too_long_and_not_an_outage() -> None:
+    with pytest.raises(Invalid) as refused:
+        choose(POLICY_READ, request(prompt_tokens_estimate=10**6), snapshot())
+
+    assert refused.value.code == "context_length_exceeded"
 
 
 def test_an_unavailable_deployment_is_no_candidate() -> None:

@@ -1,6 +1,6 @@
 """Hold a running server to its own OpenAPI document: nothing made from it may end in a 5xx or an unlisted status."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import schemathesis
@@ -19,9 +19,16 @@ class Surprise:
 
 
 def surprises(
-    url: str, *, headers: Mapping[str, str], examples: int, leave_out: frozenset[str] = frozenset()
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    examples: int,
+    prepared: Callable[[schemathesis.Case], None] = lambda _case: None,
 ) -> list[Surprise]:
-    """Call every operation of the document at `url`/openapi.json with generated requests; return what surprised."""
+    """Call every operation of the document at `url`/openapi.json with generated requests; return what surprised.
+
+    `prepared` may change a request before it is sent.
+    """
     document = schemathesis.openapi.from_url(f"{url}/openapi.json")
     found: dict[tuple[str, int], Surprise] = {}
 
@@ -38,6 +45,7 @@ def surprises(
         )
         @given(case=operation.as_strategy())
         def call(case: schemathesis.Case) -> None:
+            prepared(case)
             answer = case.call(headers=dict(headers))
             if answer.status_code >= 500 or str(answer.status_code) not in allowed:
                 key = (operation.label, answer.status_code)

@@ -24,6 +24,7 @@ from auterity_dagster.relaycore.retrying import RetryBudget
 from auterity_dagster.relaycore.shedding import Places
 from auterity_dagster.serving.authentication import Authentication
 from auterity_dagster.serving.declared_router import Declaration, verify_declared
+from auterity_dagster.serving.openapi_document import install_openapi
 from auterity_dagster.serving.relaycore import feedback, finished_requests, models, routes
 from auterity_dagster.serving.relaycore.catalog import RefreshingCatalog
 from auterity_dagster.serving.relaycore.chat_wire import ChatWire
@@ -40,6 +41,7 @@ from auterity_dagster.serving.relaycore.request_log import RequestWriter
 from auterity_dagster.serving.relaycore.responses_wire import ResponsesWire
 from auterity_dagster.serving.relaycore.route_errors import install_wire_error_handlers
 from auterity_dagster.serving.relaycore.state import GatewayState
+from auterity_dagster.serving.relaycore.wire_documents import EXAMPLES, WIRE_PATHS, error_shape_of
 from auterity_dagster.settings import GatewaySettings
 from auterity_dagster.storage.database import Database
 from auterity_dagster.storage.redis_rate_limits import RedisRateLimits
@@ -118,6 +120,7 @@ def build_app(
     for path, endpoint in ENDPOINTS.items():
         app.router.routes.append(DeclaredAsgiRoute(path, endpoint, methods=["POST"], declaration=declaration))
     verify_declared(app)
+    install_openapi(app, examples=EXAMPLES, shape_of=error_shape_of, bare=WIRE_PATHS)
     return app
 
 

@@ -43,6 +43,7 @@ class FeedbackRead(BaseModel):
     permission=Permission.GATEWAY_CALL,
     body_limit_bytes=4_096,
     audit_class="none",
+    problems=(404,),
 )
 async def give_feedback(request: Request, principal: CurrentPrincipal, write: FeedbackAdd) -> FeedbackRead:
     """Label an answer of the last 30 days, once for each kind; the same label again changes nothing."""

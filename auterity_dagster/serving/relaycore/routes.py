@@ -12,6 +12,7 @@ from auterity_dagster.serving.declared_router import DeclaredRouter
 from auterity_dagster.serving.relaycore.chat_wire import ChatWire
 from auterity_dagster.serving.relaycore.gateway_request import BODY_LIMIT_BYTES, asked_of
 from auterity_dagster.serving.relaycore.state import GatewayState
+from auterity_dagster.serving.relaycore.wire_documents import CHAT
 
 router = DeclaredRouter()
 
@@ -31,12 +32,21 @@ async def readyz(request: Request, response: Response) -> dict[str, str]:
     return {"status": "draining" if state.drain.is_begun else "ready"}
 
 
+@router.get("/openapi.json", authentication="public", permission="public", body_limit_bytes=0, audit_class="none")
+async def openapi(request: Request) -> dict[str, Any]:
+    """Return the OpenAPI document: it describes the gateway and holds nobody's data."""
+    document: dict[str, Any] = request.app.openapi()
+    return document
+
+
 @router.post(
     "/v1/route:explain",
     authentication="api_key",
     permission=Permission.GATEWAY_CALL,
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="none",
+    problems=(400, 404, 422),
+    openapi_extra={"requestBody": CHAT},
 )
 async def explain(request: Request, principal: CurrentPrincipal) -> dict[str, Any]:
     """Say where a chat completion with this body and these headers would go, and why. Nothing is called or billed."""
