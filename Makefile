@@ -30,8 +30,11 @@ check-code: install
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
+# P=1 runs one promise, SEED=… repeats a schedule; the last lines are the report, one JSON object a promise.
+chaos: SEED ?= $(shell od -An -N8 -tu8 /dev/urandom | tr -d ' ')
 chaos: install
-	$(BIN)/python -m pytest -m chaos
+	SEED=$(SEED) $(BIN)/python -m pytest tests/chaos -q -m 'chaos or control' \
+		$(if $(P),-k test_p$(shell printf %02d $(P)))
 
 bench: install
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

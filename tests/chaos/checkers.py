@@ -79,3 +79,58 @@ def no_phantom_holds(last: LedgerSample) -> Verdict:
     """P-3: after the holds of dead processes have expired, nothing is held any more."""
     reasons = (f"{last.held_nusd} nano-dollars are still held",) if last.held_nusd else ()
     return Verdict("P-3", reasons, {"held_nusd": last.held_nusd})
+
+
+@dataclass(frozen=True, slots=True)
+class BilledSample:
+    """The provider's bill at one moment, and what the ledger reckoned with a moment later."""
+
+    billed_nusd: int
+    booked_nusd: int
+
+
+def never_below_the_bill(samples: Sequence[BilledSample], *, is_reconciled: bool = False) -> Verdict:
+    """P-2: at no sample is the ledger below the bill; once the bill is reconciled it is equal to it."""
+    missing = max((one.billed_nusd - one.booked_nusd for one in samples), default=0)
+    reasons: list[str] = []
+    if not samples:
+        reasons.append("nothing was sampled")
+    if missing > 0:
+        reasons.append(f"{missing} nano-dollars were billed and are not in the ledger")
+    if is_reconciled and missing < 0:
+        reasons.append(f"{-missing} nano-dollars are in the ledger and were not billed")
+    return Verdict("P-2", tuple(reasons), {"samples": len(samples), "max_missing_nusd": missing})
+
+
+def once_per_provider_request(
+    paid_for: Sequence[str | None], *, lines: int, suspense_nusd: int, unexplained: int
+) -> Verdict:
+    """P-2: `paid_for` names the provider's request of each hold that was not voided; None where no answer came.
+
+    No request is paid for twice, no billed one has no hold, and nothing stays open.
+    """
+    named = [one for one in paid_for if one is not None]
+    reasons: list[str] = []
+    if len(set(named)) != len(named):
+        reasons.append(f"{len(named) - len(set(named))} requests were paid for twice")
+    if len(paid_for) < lines:
+        reasons.append(f"{len(paid_for)} holds for {lines} billed requests")
+    if suspense_nusd:
+        reasons.append(f"{suspense_nusd} nano-dollars stay on the suspense account")
+    if unexplained:
+        reasons.append(f"{unexplained} differences stay unexplained")
+    return Verdict("P-2", tuple(reasons), {"holds": len(paid_for), "lines": lines})
+
+
+def one_answer_a_key(bodies: Mapping[str, Iterable[bytes]], *, lines: int, is_every_key_answered: bool) -> Verdict:
+    """P-5: whoever got an answer under a key got the same bytes, and the provider was called once a key at most."""
+    different = [key for key, answers in bodies.items() if len(set(answers)) > 1]
+    silent = [key for key, answers in bodies.items() if not list(answers)]
+    reasons: list[str] = []
+    if different:
+        reasons.append(f"{len(different)} keys got different bytes")
+    if lines > len(bodies):
+        reasons.append(f"{lines} provider calls for {len(bodies)} keys")
+    if is_every_key_answered and silent:
+        reasons.append(f"{len(silent)} keys got no answer")
+    return Verdict("P-5", tuple(reasons), {"keys": len(bodies), "provider_calls": lines})

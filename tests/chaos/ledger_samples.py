@@ -20,6 +20,11 @@ SELECT coalesce(sum(amount_nusd) FILTER (WHERE account = 'spend'), 0)::bigint,
     coalesce(sum(amount_nusd) FILTER (WHERE account = 'suspense'), 0)::bigint FROM entry
 """
 
+BOOKED = """
+SELECT coalesce(sum(coalesce(cost_nusd, amount_nusd)), 0)::bigint FROM hold
+"""
+"""What the ledger reckons with: what is booked for closed holds, and all of the open ones."""
+
 
 async def sample(connection: psycopg.AsyncConnection) -> LedgerSample:
     """One statement, so one snapshot."""
@@ -30,23 +35,27 @@ async def sample(connection: psycopg.AsyncConnection) -> LedgerSample:
 
 @asynccontextmanager
 async def sampling(owner_url: str, *, every_s: float) -> AsyncGenerator[list[LedgerSample]]:
-    """Collect samples while the body runs, and one after it."""
+    """Collect samples while the body runs, and one after it; while PostgreSQL is away there is nothing to see."""
     samples: list[LedgerSample] = []
-    async with await psycopg.AsyncConnection.connect(owner_url, autocommit=True) as connection:
 
-        async def collect() -> None:
-            while True:
-                samples.append(await sample(connection))
+    async def collect() -> None:
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(owner_url, autocommit=True) as connection:
+                    while True:
+                        samples.append(await sample(connection))
+                        await asyncio.sleep(every_s)
+            except psycopg.OperationalError:
                 await asyncio.sleep(every_s)
 
-        task = asyncio.create_task(collect())
-        try:
-            yield samples
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        async with await psycopg.AsyncConnection.connect(owner_url, autocommit=True) as last:
-            samples.append(await sample(last))
+    task = asyncio.create_task(collect())
+    try:
+        yield samples
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    async with await psycopg.AsyncConnection.connect(owner_url, autocommit=True) as last:
+        samples.append(await sample(last))
 
 
 async def spend_and_suspense(owner_url: str) -> tuple[int, int]:

@@ -1,14 +1,18 @@
 """Broken implementations of the ports: on each of them the checkers must fail, or they prove nothing."""
 
 import asyncio
+from dataclasses import replace
 from uuid import uuid4
 
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 
 from auterity_dagster.errors import BudgetExceeded
-from auterity_dagster.relaycore.ports import Hold, HoldRequest, Settlement, UsageRecord
+from auterity_dagster.relaycore.ports import Hold, HoldRequest, Ledger, Settlement, UsageRecord
 from auterity_dagster.storage.database import Database
-from auterity_dagster.storage.tables.ledger import BudgetWindowRow
+from auterity_dagster.storage.repositories import idempotency
+from auterity_dagster.storage.repositories.ledger_holding import idempotency_running
+from auterity_dagster.storage.tables.ledger import BudgetWindowRow, IdempotencyRow
 
 DROP_CHECK = "ALTER TABLE budget_window DROP CONSTRAINT ck_budget_window_within_cap"
 """With it in place PostgreSQL itself refuses what the control tries to do."""
@@ -50,3 +54,51 @@ class ReadThenWriteLedger:
                     settled_nusd=BudgetWindowRow.settled_nusd + settled_nusd,
                 )
             )
+
+
+class OnlyWhatTheCallerGotLedger:
+    """P-2's control: what did not arrive whole is taken to have cost nothing."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def hold(self, request: HoldRequest) -> Hold:
+        return await self._ledger.hold(request)
+
+    async def settle(self, settlement: Settlement) -> None:
+        await self._ledger.settle(settlement)
+
+    async def void(self, hold: Hold, usage: UsageRecord) -> None:
+        await self._ledger.void(hold, usage)
+
+    async def leave_unknown(self, hold: Hold, usage: UsageRecord) -> None:
+        await self._ledger.void(hold, usage)
+
+
+class CheckThenInsertLedger(OnlyWhatTheCallerGotLedger):
+    """P-5's control: looks whether the key is free, holds, and writes the key down afterwards."""
+
+    def __init__(self, ledger: Ledger, database: Database) -> None:
+        super().__init__(ledger)
+        self._database = database
+
+    async def hold(self, request: HoldRequest) -> Hold:
+        claim = request.claim
+        if claim is None:
+            return await self._ledger.hold(request)
+        async with self._database.begin(request.organization_id) as session:
+            if await idempotency.find(session, claim.key_digest) is not None:
+                raise idempotency_running()
+        hold = await self._ledger.hold(replace(request, claim=None))
+        async with self._database.begin(request.organization_id) as session:
+            row = {
+                "organization_id": request.organization_id,
+                "key_digest": claim.key_digest,
+                "id": claim.id,
+                "request_digest": claim.request_digest,
+                "request_id": request.request_id,
+                "hold_id": hold.id,
+                "expires_at": func.now() + text("interval '1 day'"),
+            }
+            await session.execute(insert(IdempotencyRow).values(row).on_conflict_do_nothing())
+        return hold

@@ -22,11 +22,11 @@ from tests.chaos.negative_controls import DROP_CHECK
 from tests.fakes.ledger_requests import hold_request, usage_record
 
 TEST = Size(calls=2_000, clients=200, processes=2, budgets=10)
-CHAOS = Size(calls=21_000, clients=200, processes=3, budgets=50)
-LONG = Size(calls=102_000, clients=200, processes=3, budgets=50)
+OPERATIONS = Size(calls=102_000, clients=200, processes=3, budgets=50)
+"""A hold and its closing each: 200,000 operations and a little more."""
 
 
-async def judge_exact(database: Database, database_urls, folder: Path, size: Size, record_property) -> None:
+async def judge_exact(database: Database, database_urls, folder: Path, size: Size, noted: dict[str, int]) -> None:
     run = await prepared(database, folder, size)
 
     async with sampling(database_urls.owner, every_s=0.02) as samples:
@@ -41,27 +41,30 @@ async def judge_exact(database: Database, database_urls, folder: Path, size: Siz
         ),
         no_phantom_holds(samples[-1]),
     )
-    for verdict in verdicts:
-        record_property(verdict.promise, dict(verdict.numbers))
+    noted |= {"n": size.calls} | {
+        "ledger_" + name: number for one in verdicts[:2] for name, number in one.numbers.items()
+    }
     assert [reason for verdict in verdicts for reason in verdict.reasons] == []
     assert len(run.outcomes()) == size.calls
 
 
 async def test_two_hundred_concurrent_calls_in_two_processes_never_exceed_a_budget(
-    database: Database, database_urls, tmp_path: Path, record_property
+    database: Database, database_urls, tmp_path: Path, noted: dict[str, int]
 ) -> None:
-    await judge_exact(database, database_urls, tmp_path, TEST, record_property)
+    await judge_exact(database, database_urls, tmp_path, TEST, noted)
 
 
 @pytest.mark.chaos
+@pytest.mark.promise("P-1")
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("size", [CHAOS, LONG], ids=["calls", "ledger-operations"])
-async def test_budgets_are_exact_at_chaos_size(
-    database: Database, database_urls, tmp_path: Path, record_property, size: Size
+async def test_two_hundred_thousand_bare_operations_never_exceed_a_budget(
+    database: Database, database_urls, tmp_path: Path, noted: dict[str, int]
 ) -> None:
-    await judge_exact(database, database_urls, tmp_path, size, record_property)
+    await judge_exact(database, database_urls, tmp_path, OPERATIONS, noted)
 
 
+@pytest.mark.control
+@pytest.mark.promise("P-1", control=True)
 async def test_a_ledger_that_reads_and_then_writes_is_found_out(
     database: Database, database_urls, tmp_path: Path
 ) -> None:
@@ -118,10 +121,14 @@ async def test_a_killed_process_leaves_neither_a_hole_nor_a_phantom_hold(
 
 
 @pytest.mark.chaos
+@pytest.mark.promise("P-1")
 @pytest.mark.timeout(1800)
-async def test_killed_processes_at_chaos_size(database: Database, database_urls, tmp_path: Path) -> None:
+async def test_killed_processes_at_chaos_size(
+    database: Database, database_urls, tmp_path: Path, noted: dict[str, int]
+) -> None:
     size = Size(calls=20_000, clients=200, processes=3, budgets=50, expires_in_s=10)
 
+    noted["n"] = size.calls
     run, samples = await killed(database, database_urls, tmp_path, size, variant="exact")
 
     spend_nusd, suspense_nusd = await spend_and_suspense(database_urls.owner)
@@ -131,6 +138,8 @@ async def test_killed_processes_at_chaos_size(database: Database, database_urls,
     assert (budgets_are_exact(samples).reasons, bill.reasons, no_phantom_holds(samples[-1]).reasons) == ((), (), ())
 
 
+@pytest.mark.control
+@pytest.mark.promise("P-3", control=True)
 async def test_phantom_holds_are_found_when_nobody_reaps(database: Database, database_urls, tmp_path: Path) -> None:
     size = Size(calls=200, clients=40, processes=2, budgets=5)
 

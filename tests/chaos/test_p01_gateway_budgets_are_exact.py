@@ -1,6 +1,7 @@
 """P-1 over HTTP: 200 concurrent calls through two gateway processes against one budget that admits fewer."""
 
 import asyncio
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -8,8 +9,14 @@ import httpx
 import psycopg
 import pytest
 
+from auterity_dagster.relaycore.budget import Scope
+from auterity_dagster.storage.database import Database
+from tests.chaos.books import reap_all, reconcile_bill
 from tests.chaos.checkers import LedgerSample, Outcome, both_were_tried, budgets_are_exact, ledger_covers_bill
+from tests.chaos.cluster import Cluster, running_cluster
 from tests.chaos.gateway_processes import gateway_processes
+from tests.chaos.gateway_storm import Call, storm
+from tests.chaos.ledger_processes import SEED
 from tests.chaos.ledger_samples import sampling, spend_and_suspense
 from tests.chaos.negative_controls import DROP_CHECK
 from tests.conftest import DatabaseUrls
@@ -67,6 +74,8 @@ async def test_two_hundred_calls_through_two_gateways_never_exceed_the_budget(
 
 
 @pytest.mark.slow
+@pytest.mark.control
+@pytest.mark.promise("P-1", control=True)
 async def test_a_gateway_on_a_ledger_that_reads_and_then_writes_is_found_out(
     database_urls: DatabaseUrls, redis_url: str, tmp_path: Path
 ) -> None:
@@ -80,3 +89,62 @@ async def test_a_gateway_on_a_ledger_that_reads_and_then_writes_is_found_out(
         samples, _ = await stormed(stack, database_urls, redis_url, tmp_path, app=CONTROL)
 
     assert not budgets_are_exact(samples).is_held
+
+
+@pytest.mark.chaos
+@pytest.mark.promise("P-1")
+@pytest.mark.timeout(1800)
+async def test_no_budget_is_exceeded_while_gateways_redis_and_postgresql_are_killed(noted: dict[str, int]) -> None:
+    async with running_cluster(gateways=3) as cluster:
+        calls = await tagged_calls(cluster, count=20_000, tags=49)
+        faults = {
+            0.3: lambda: cluster.kill_gateway(0),
+            0.5: cluster.kill_valkey,
+            0.6: lambda: cluster.kill_gateway(1),
+            0.75: cluster.kill_postgres,
+        }
+        async with sampling(cluster.owner_url, every_s=0.1) as samples:
+            answers = await storm(cluster, calls, clients=200, seed=SEED, faults=faults)
+            await reap_all(cluster.owner_url, cluster.application_url)
+        bill = await cluster.bill()
+        bill_nusd = sum(line["cost_nusd"] for line in bill)
+        spend_nusd, suspense_nusd = await spend_and_suspense(cluster.owner_url)
+        covered = ledger_covers_bill(
+            bill_nusd=bill_nusd, spend_nusd=spend_nusd, suspense_nusd=suspense_nusd, is_settled=False
+        )
+        unexplained = reconcile_bill(cluster.owner_url, cluster.application_url, cluster.organization_id, bill)
+        spend_nusd, suspense_nusd = await spend_and_suspense(cluster.owner_url)
+        equal = ledger_covers_bill(
+            bill_nusd=bill_nusd, spend_nusd=spend_nusd, suspense_nusd=suspense_nusd, is_settled=True
+        )
+
+    outcomes = [Outcome("", answer.phase) for answer in answers]
+    verdicts = (budgets_are_exact(samples), both_were_tried(outcomes, at_least=len(calls) // 5), covered, equal)
+    noted |= {"n": len(calls), "samples": len(samples), "bill_nusd": bill_nusd, "spend_nusd": spend_nusd}
+    noted |= {"max_over_nusd": max(sample.max_over_nusd for sample in samples)} | dict(verdicts[1].numbers)
+    assert [reason for verdict in verdicts for reason in verdict.reasons] == []
+    assert (suspense_nusd, unexplained) == (0, 0)
+
+
+async def tagged_calls(cluster: Cluster, *, count: int, tags: int) -> list[Call]:
+    """Calls that draw on a budget of everything and one of their tag; both have room for about six of ten."""
+    body = {"model": "sandbox-small", "messages": QUESTION, "max_tokens": 64}
+    headers = {"x-auterity-timeout-s": "30"}
+    [probe] = await storm(cluster, [Call(body, headers)], clients=1, seed=0)
+    assert probe.status == 200
+    [line] = await cluster.bill()
+    cap_nusd = line["cost_nusd"] * count * 6 // 10
+    database = Database(cluster.application_url)
+    await make_budget(database, cluster.organization_id, name="All", cap_nusd=cap_nusd)
+    for number in range(tags):
+        await make_budget(
+            database,
+            cluster.organization_id,
+            name=f"Tag {number}",
+            cap_nusd=cap_nusd * 12 // 10 // tags,
+            scope=Scope.TAG,
+            value=f"tag-{number}",
+        )
+    await database.close()
+    chance = random.Random(SEED)
+    return [Call(body, headers | {"x-auterity-tags": f"tag-{chance.randrange(tags)}"}) for _ in range(count)]

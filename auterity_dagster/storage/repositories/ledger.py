@@ -38,14 +38,9 @@ class LedgerSettings:
 class PostgresLedger:
     """Holds and closings of this process; other processes have theirs, and the rows keep all of them honest."""
 
-    def __init__(self, url: str, settings: LedgerSettings) -> None:
+    def __init__(self, connections: LedgerConnections, settings: LedgerSettings) -> None:
         self._settings = settings
-        self._connections = LedgerConnections(
-            url,
-            size=settings.connections,
-            connect_within_s=settings.connect_within_s,
-            answer_within_s=settings.answer_within_s,
-        )
+        self._connections = connections
         self._closing = ClosingQueue(
             self._connections, batch_limit=settings.batch_limit, limit=settings.queued_closings
         )
@@ -134,9 +129,18 @@ _EXPIRED = UsageRecord(
 
 
 @asynccontextmanager
-async def open_ledger(url: str, settings: LedgerSettings | None = None) -> AsyncGenerator[PostgresLedger]:
+async def open_ledger(
+    url: str, settings: LedgerSettings | None = None, *, connected: type[LedgerConnections] = LedgerConnections
+) -> AsyncGenerator[PostgresLedger]:
     """The process's ledger with its reaper running; at the end it books what is queued and closes its connections."""
-    ledger = PostgresLedger(url, settings or LedgerSettings())
+    settings = settings or LedgerSettings()
+    connections = connected(
+        url,
+        size=settings.connections,
+        connect_within_s=settings.connect_within_s,
+        answer_within_s=settings.answer_within_s,
+    )
+    ledger = PostgresLedger(connections, settings)
     await ledger.warm()
     reaper = asyncio.create_task(ledger.reap_for_ever())
     try:

@@ -91,11 +91,12 @@ def reconciliations(session: Session, *, limit: int) -> Sequence[ReconciliationR
 
 
 def _call(hold: HoldRow, provider_request_id: str | None) -> BookedCall:
+    key = hold.price_key
     return BookedCall(
         hold_id=hold.id,
         provider_request_id=provider_request_id,
         day=hold.created_at.astimezone(UTC).date(),
-        models=frozenset({hold.deployment_id, hold.price_key, hold.price_key.partition("/")[2]}),
+        models=frozenset({hold.deployment_id, key, key.replace("/", "-"), key.partition("/")[2]}),
         # A corrected hold keeps its state; its cost is known from then on.
         is_unknown=hold.state == "unknown" and hold.adjusted_at is None,
         amount_nusd=hold.amount_nusd,
