@@ -6,7 +6,7 @@ Hashed, so that a predictor holds nobody's words: a bucket's number cannot be tu
 import math
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 BUCKETS = 1 << 15
 HEAD_CHARACTERS, TAIL_CHARACTERS = 1_000, 3_000
@@ -35,6 +35,11 @@ TRAITS = (
     *("reasoning", "asking", "last_line", "quotes", "words_a_sentence", "numbers_a_word"),
 )
 """Names of what `traits` returns, in its order."""
+
+
+def prompt_text(contents: Iterable[str]) -> str:
+    """Return the prompt of a conversation: what its messages say, in order."""
+    return "\n\n".join(contents)
 
 
 def shortened(prompt: str) -> str:

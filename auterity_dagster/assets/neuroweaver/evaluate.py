@@ -15,6 +15,7 @@ from auterity_dagster.assets.neuroweaver.documents import (
     handed,
 )
 from auterity_dagster.assets.neuroweaver.gateway import judging_gateway
+from auterity_dagster.assets.neuroweaver.outcomes import measured_outcomes
 from auterity_dagster.assets.neuroweaver.stage import StageRunner, code_digest, experiment
 from auterity_dagster.assets.neuroweaver.train import unsafe_files
 from auterity_dagster.clock import SystemClock
@@ -34,8 +35,10 @@ from auterity_dagster.resources.database import DatabaseResource
 from auterity_dagster.resources.installation import InstallationResource
 from auterity_dagster.resources.training_launcher import TrainingLauncher
 from auterity_dagster.storage.repositories.gate_verdicts import add_verdict
+from auterity_dagster.storage.repositories.outcome_sets import add_outcome_set
 from auterity_dagster.storage.repositories.routing import record_quality
 from auterity_dagster.storage.tables.specialisation import GateVerdictRow
+from auterity_dagster.training.routing.outcome_file import outcome_bytes
 
 CHAMPION = "sandbox-large"
 COMPARED_PROVIDERS = ("sandbox-large", "sandbox-small")
@@ -81,6 +84,7 @@ def evaluation_report(
     results = {name: _marked(asked, told, digest) for name, (asked, told, digest) in own.items()}
     asked = {item.item_id: (item.family.value, item.messages) for item in items}
     champion_cost_nusd = 0.0
+    costs = {name: _costs(installation, lines[name]) for name in (BASE, SFT, CANDIDATE)}
     with database.connected() as connected:
         gateway = judging_gateway(connected, candidate, installation)
         for deployment in COMPARED_PROVIDERS:
@@ -99,6 +103,7 @@ def evaluation_report(
                 items,
                 artefact_digest=provider_digest("sandbox", deployment),
             )
+            costs[deployment] = {item_id: answer.cost_nusd for item_id, answer in answers.items()}
             if deployment == CHAMPION:
                 champion_cost_nusd = sum(answer.cost_nusd for answer in answers.values()) / max(len(answers), 1)
         gateway.close()
@@ -114,16 +119,21 @@ def evaluation_report(
             )
             for name in (CANDIDATE, SFT)
         }
+        compared = (BASE, SFT, CANDIDATE, *COMPARED_PROVIDERS)
+        kept = store.put_bytes(
+            outcome_bytes(measured_outcomes(items, {name: results[name] for name in compared}, costs))
+        )
         with connected.begin(candidate.organization) as session:
-            for name in (BASE, SFT, CANDIDATE, *COMPARED_PROVIDERS):
+            for name in compared:
                 for evidence in _evidence(candidate, items, results[name]):
                     record_quality(session, evidence)
+            add_outcome_set(session, candidate.organization, digest=kept, source=EVIDENCE_SOURCE, outcomes=len(items))
     run_id = _tell_mlflow(context, candidate, installation, reports[CANDIDATE], serving_bundle)
     document = Evaluated(
         report=reports[CANDIDATE],
         sft_report=reports[SFT],
         results={name: store.put_bytes(canonical_lines(found)) for name, found in results.items()},
-        cost_nusd=_mean_cost(installation, lines[CANDIDATE]),
+        cost_nusd=sum(costs[CANDIDATE].values()) / max(len(costs[CANDIDATE]), 1),
         champion_cost_nusd=champion_cost_nusd,
         mlflow_run_id=run_id,
     )
@@ -281,11 +291,10 @@ def _evidence(
     return found
 
 
-def _mean_cost(installation: InstallationResource, lines: tuple[AnswerLine, ...]) -> float:
+def _costs(installation: InstallationResource, lines: tuple[AnswerLine, ...]) -> dict[str, int]:
     prices = load_prices(Path(installation.config_dir) / "prices.yaml")
     price = prices.in_force(PRICE_KEY, SystemClock().now())
-    costs = [cost(Usage(line.prompt_tokens, line.completion_tokens), price) for line in lines]
-    return sum(costs) / max(len(costs), 1)
+    return {line.id: cost(Usage(line.prompt_tokens, line.completion_tokens), price) for line in lines}
 
 
 def _row(candidate: CandidateResource, verdict: Verdict) -> GateVerdictRow:

@@ -80,20 +80,14 @@ async def routing_state(session: AsyncSession) -> RoutingState:
     evidence = await session.scalars(select(RouteQualityRow))
     return RoutingState(
         served=tuple(ServedCandidate(_served(row), bool(is_passing)) for row, is_passing in served),
-        evidence=tuple(
-            QualityEvidence(
-                organization_id=row.organization_id,
-                task=row.task,
-                artefact_digest=row.artefact_digest,
-                source=row.source,
-                items=row.items,
-                mean_score=row.mean_score,
-                recorded_at=row.recorded_at,
-            )
-            for row in evidence
-        ),
+        evidence=tuple(_evidence(row) for row in evidence),
         limits={limit.subject_id: limit for limit in await rate_limits(session)},
     )
+
+
+def quality_evidence(session: Session) -> tuple[QualityEvidence, ...]:
+    """Return all evidence of the organization."""
+    return tuple(_evidence(row) for row in session.scalars(select(RouteQualityRow)))
 
 
 async def add_requests(session: AsyncSession, rows: str) -> None:
@@ -138,6 +132,18 @@ async def recent_requests(
 async def request_by_id(session: AsyncSession, request_id: UUID) -> RequestRow | None:
     """Return one request of the organization, or None."""
     return await session.scalar(select(RequestRow).where(RequestRow.id == request_id))
+
+
+def _evidence(row: RouteQualityRow) -> QualityEvidence:
+    return QualityEvidence(
+        organization_id=row.organization_id,
+        task=row.task,
+        artefact_digest=row.artefact_digest,
+        source=row.source,
+        items=row.items,
+        mean_score=row.mean_score,
+        recorded_at=row.recorded_at,
+    )
 
 
 def _served(row: DeploymentRow) -> ServedDeployment:

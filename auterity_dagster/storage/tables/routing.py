@@ -74,6 +74,8 @@ class RequestRow(Base):
     cost_nusd: Mapped[int]
     latency_ms: Mapped[int]
     received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    propensity: Mapped[float | None]
+    predicted: Mapped[dict[str, Any] | None]
 
 
 class RateLimitRow(Base):

@@ -8,7 +8,7 @@ from rich.console import Console
 from auterity_dagster.errors import Invalid
 from auterity_dagster.training.routing import report
 from auterity_dagster.training.routing.evaluation import evaluate
-from auterity_dagster.training.routing.outcome_file import read_outcomes
+from auterity_dagster.training.routing.outcome_file import read_outcome_file
 
 MAX_SEEDS = 50
 
@@ -16,7 +16,7 @@ MAX_SEEDS = 50
 def evaluate_file(outcomes: Path, *, seeds: str, strong: str | None, weak: str | None, as_json: bool) -> None:
     """Measure how well the outcomes of a file can be routed. Raises `Invalid` or `NotFound` with one sentence."""
     chosen = _seeds(seeds)
-    found = evaluate(read_outcomes(outcomes), seeds=chosen, strong=strong, weak=weak)
+    found = evaluate(read_outcome_file(outcomes), seeds=chosen, strong=strong, weak=weak)
     if as_json:
         typer.echo(report.as_json(found))
     else:

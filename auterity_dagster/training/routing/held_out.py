@@ -78,7 +78,7 @@ def tested(table: OutcomeTable, encoded: Mapping[str, Encoded], pair: Pair, *, s
         by_task_mean=means[:, strong] - means[:, weak],
         advantage_draws=_mean_draws(gains, seed=seed),
         in_domain_share=float(np.mean([one.is_in_domain for one in said])),
-        calibration_error=_calibration_error(said, test),
+        calibration_error=calibration_error(said, test),
         below_lower_bound=_below(said, test),
         member_weights=tuple(float(weight) for weight in predictor.weights),
         decision_us=_decision_us(predictor, test),
@@ -102,7 +102,7 @@ def _mean_draws(values: Floats, *, seed: int) -> Floats:
     return np.array([values[random.integers(0, len(values), len(values))].mean() for _ in range(500)])
 
 
-def _calibration_error(said: list[Prediction], test: OutcomeTable) -> float:
+def calibration_error(said: list[Prediction], test: OutcomeTable) -> float:
     """Mean distance between predicted and measured shares over tenths of the predictions, all models together."""
     predicted, measured = _cells(np.stack([one.probabilities for one in said]), test)
     order = np.argsort(predicted, kind="stable")

@@ -1,6 +1,9 @@
 """Read an outcome table from a Parquet file, or say in one sentence which column is not as it should be."""
 
+import io
+from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +24,22 @@ ROW_LIMIT = 3_000_000
 BYTE_LIMIT = 4 << 30
 
 
-def read_outcomes(path: Path) -> OutcomeTable:
-    """Return the file's table. A row whose score or cost is empty is a cell that nobody measured.
-
-    Raises `NotFound`, or `Invalid` with the column in `details["field"]`.
-    """
+def read_outcome_file(path: Path) -> OutcomeTable:
+    """Return the file's table; see `read_outcomes`. Raises `NotFound` as well."""
     if not path.is_file():
         raise NotFound(f"{path}: there is no such file")
-    columns = _columns(path)
+    if path.stat().st_size > BYTE_LIMIT:
+        raise Invalid(f"{path}: the file is larger than {BYTE_LIMIT >> 30} GiB")
+    with path.open("rb") as file:
+        return read_outcomes(file)
+
+
+def read_outcomes(source: BinaryIO) -> OutcomeTable:
+    """Return the table of a Parquet file. A row whose score or cost is empty is a cell that nobody measured.
+
+    Raises `Invalid` with the column in `details["field"]`.
+    """
+    columns = _columns(source)
     texts = {name: _texts(columns, name) for name in ("prompt", "task", "model")}
     scores, costs = _numbers(columns, "score"), _numbers(columns, "cost")
     _require(scores, (scores < 0) | (scores > 1), "score")
@@ -46,14 +57,21 @@ def read_outcomes(path: Path) -> OutcomeTable:
     )
 
 
-def _columns(path: Path) -> pa.Table:
-    if path.stat().st_size > BYTE_LIMIT:
-        raise Invalid(f"{path}: the file is larger than {BYTE_LIMIT >> 30} GiB")
+def outcome_bytes(outcomes: Iterable[Outcome]) -> bytes:
+    """Return outcomes as a Parquet file with the columns that `read_outcomes` expects."""
+    rows = list(outcomes)
+    columns = {name: [getattr(row, name) for row in rows] for name in EXPECTED}
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+def _columns(source: BinaryIO) -> pa.Table:
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(source)
         names, rows = file.schema_arrow.names, file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise Invalid(f"{path}: this is no Parquet file") from error
+        raise Invalid("this is no Parquet file") from error
     for name, meaning in EXPECTED.items():
         if names.count(name) != 1:
             raise Invalid(
@@ -65,7 +83,7 @@ def _columns(path: Path) -> pa.Table:
     try:
         return file.read(columns=list(EXPECTED))
     except (pa.ArrowException, OSError) as error:
-        raise Invalid(f"{path}: the file is damaged") from error
+        raise Invalid("the Parquet file is damaged") from error
 
 
 def _texts(columns: pa.Table, name: str) -> list[str]:
