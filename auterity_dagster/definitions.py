@@ -31,13 +31,16 @@ def workflows() -> dg.Definitions:
 
 
 def models() -> dg.Definitions:
-    """The location of NeuroWeaver's assets."""
+    """The location of NeuroWeaver's assets and of RelayCore's learning and analytics."""
     # Imported here: `workflows` shares this module and must not pay for MLflow with every run.
     from auterity_dagster.assets.neuroweaver import data, evaluate, release, train
+    from auterity_dagster.assets.relaycore import advice, analytics, quality
+    from auterity_dagster.jobs import relaycore
     from auterity_dagster.jobs.neuroweaver import nw_demo, nw_train
     from auterity_dagster.resources.candidate import CandidateResource
     from auterity_dagster.resources.documents import DocumentIOManager
     from auterity_dagster.resources.installation import installation_from
+    from auterity_dagster.resources.routing_scope import PredictorTraining, RoutingScope
     from auterity_dagster.resources.training_launcher import TrainingLauncher
 
     installation = installation_from(ModelsSettings())
@@ -56,13 +59,22 @@ def models() -> dg.Definitions:
             evaluate.gate_verdict,
             release.registered_model,
             release.deployment,
+            quality.routing_outcomes,
+            quality.quality_model,
+            quality.quality_report,
+            analytics.usage_day,
+            analytics.shared_quality,
+            advice.recommendations,
         ],
-        jobs=[nw_demo, nw_train],
+        jobs=[nw_demo, nw_train, relaycore.rc_quality, relaycore.rc_usage, relaycore.rc_advice],
+        schedules=[relaycore.daily_usage, relaycore.daily_advice],
         resources={
             "candidate": CandidateResource.configure_at_launch(config_dir=installation.config_dir),
             "database": database_from_environment(),
             "installation": installation,
             "io_manager": DocumentIOManager(data_dir=installation.data_dir),
             "launcher": TrainingLauncher(data_dir=installation.data_dir),
+            "predictor_training": PredictorTraining(data_dir=installation.data_dir),
+            "routing": RoutingScope.configure_at_launch(),
         },
     )

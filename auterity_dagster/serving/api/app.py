@@ -14,6 +14,7 @@ from auterity_dagster.serving.api import pages
 from auterity_dagster.serving.api.examples import EXAMPLES
 from auterity_dagster.serving.api.password_work import PasswordWork
 from auterity_dagster.serving.api.routers import (
+    analytics,
     api_keys,
     approvals,
     audit,
@@ -28,6 +29,7 @@ from auterity_dagster.serving.api.routers import (
     live,
     organizations,
     rate_limits,
+    recommendations,
     reconciliations,
     requests,
     users,
@@ -60,6 +62,8 @@ ROUTERS: tuple[DeclaredRouter, ...] = (
     reconciliations.router,
     deployments.router,
     requests.router,
+    analytics.router,
+    recommendations.router,
     workflows.router,
     executions.router,
     approvals.router,
