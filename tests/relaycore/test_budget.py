@@ -21,7 +21,8 @@ from auterity_dagster.relaycore.budget import (
 )
 from tests.fakes.ledger_requests import hold_request
 
-ORGANIZATION, DEALERSHIP, KEY, USER = uuid4(), uuid4(), uuid4(), uuid4()
+# Written out: workers that run tests side by side must name the same ones.
+ORGANIZATION, DEALERSHIP, KEY, USER, NOBODY = (UUID(int=number) for number in range(1, 6))
 OPENS = datetime(2026, 11, 1, 5, tzinfo=UTC)
 
 
@@ -39,10 +40,10 @@ def window(enforcement: Enforcement = Enforcement.HARD) -> Window:
         (Scope.ORGANIZATION, "*", [str(ORGANIZATION)]),
         (Scope.DEALERSHIP, "*", [str(DEALERSHIP)]),
         (Scope.DEALERSHIP, str(DEALERSHIP), [str(DEALERSHIP)]),
-        (Scope.DEALERSHIP, str(uuid4()), []),
+        (Scope.DEALERSHIP, str(NOBODY), []),
         (Scope.KEY, "*", [str(KEY)]),
         (Scope.USER, "*", [str(USER)]),
-        (Scope.USER, str(uuid4()), []),
+        (Scope.USER, str(NOBODY), []),
         (Scope.PURPOSE, "workflow", ["workflow"]),
         (Scope.PURPOSE, "judging", []),
         (Scope.TAG, "*", ["spring", "used-cars"]),
