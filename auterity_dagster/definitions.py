@@ -33,7 +33,7 @@ def workflows() -> dg.Definitions:
 def models() -> dg.Definitions:
     """The location of NeuroWeaver's assets and of RelayCore's learning and analytics."""
     # Imported here: `workflows` shares this module and must not pay for MLflow with every run.
-    from auterity_dagster.assets.neuroweaver import data, evaluate, release, train
+    from auterity_dagster.assets.neuroweaver import data, dataset, evaluate, release, train
     from auterity_dagster.assets.relaycore import advice, analytics, quality
     from auterity_dagster.jobs import relaycore
     from auterity_dagster.jobs.neuroweaver import nw_demo, nw_train
@@ -48,8 +48,8 @@ def models() -> dg.Definitions:
         assets=[
             data.base_model,
             data.evaluation_suites,
-            data.source_rows,
-            data.training_examples,
+            dataset.source_rows,
+            dataset.training_examples,
             train.sft_adapter,
             train.preference_candidates,
             train.preference_pairs,

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import TypeVar
 
@@ -24,7 +24,12 @@ def digest(value: object) -> str:
 
 def canonical_lines(rows: Iterable[BaseModel]) -> bytes:
     """Write rows as JSONL: UTF-8, LF after each row."""
-    return "".join(f"{canonical_json(row.model_dump(mode='json'))}\n" for row in rows).encode()
+    return b"".join(canonical_line(row) for row in rows)
+
+
+def canonical_line(row: BaseModel) -> bytes:
+    """Write one row as a line of JSONL."""
+    return f"{canonical_json(row.model_dump(mode='json'))}\n".encode()
 
 
 def compressed(lines: bytes) -> bytes:
@@ -37,4 +42,9 @@ def compressed(lines: bytes) -> bytes:
 
 def read_lines(lines: bytes, row_type: type[Row]) -> tuple[Row, ...]:
     """Read back rows that `canonical_lines` wrote; strangers' files go through `import_jsonl`."""
-    return tuple(row_type.model_validate_json(line) for line in lines.split(b"\n") if line)
+    return tuple(stream_lines(lines.split(b"\n"), row_type))
+
+
+def stream_lines(lines: Iterable[bytes], row_type: type[Row]) -> Iterator[Row]:
+    """Read back such rows one at a time."""
+    return (row_type.model_validate_json(line) for line in lines if line.strip())

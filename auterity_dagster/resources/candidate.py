@@ -10,11 +10,17 @@ from auterity_dagster.prompt import PromptTemplate, load_prompts
 
 
 class CandidateResource(dg.ConfigurableResource):
-    """One candidate. `dataset` is a JSONL file of the organization's own rows; empty means synthetic rows only."""
+    """One candidate. `dataset` is a file of the organization's own rows; empty means synthetic rows only.
+
+    It is JSONL, or CSV where `dataset_mapping` names a YAML file that says which column is what. The customers of
+    `held_out_dealership` test only.
+    """
 
     organization_id: str
     recipe: str
     dataset: str = ""
+    dataset_mapping: str = ""
+    held_out_dealership: str = ""
     dealership_id: str = ""
     consent_id: str = ""
     conversations: int = 2000

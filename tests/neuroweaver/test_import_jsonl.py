@@ -1,7 +1,7 @@
 """Importing: each wrong line is named with its number and reason, and a file with too many imports nothing."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from auterity_dagster.errors import Invalid, TooLarge
 from auterity_dagster.neuroweaver import import_jsonl
-from auterity_dagster.neuroweaver.import_jsonl import ImportOwner, import_lines
+from auterity_dagster.neuroweaver.example import TrainingExample
+from auterity_dagster.neuroweaver.importing import Imported, ImportOwner
 
 OWNER = ImportOwner(
     organization_id=UUID(int=1),
@@ -33,16 +34,21 @@ def line(**changes: object) -> bytes:
     return json.dumps(values).encode() + b"\n"
 
 
-def imported(wrong: bytes, *, good: int = 200) -> import_jsonl.Imported:
-    return import_lines([*[line()] * (good // 2), wrong, *[line()] * (good // 2)], file_name="file.jsonl", owner=OWNER)
+def import_lines(lines: Iterable[bytes]) -> tuple[list[TrainingExample], Imported]:
+    rows: list[TrainingExample] = []
+    return rows, import_jsonl.import_lines(lines, file_name="file.jsonl", owner=OWNER, take=rows.append)
+
+
+def imported(wrong: bytes, *, good: int = 200) -> tuple[list[TrainingExample], Imported]:
+    return import_lines([*[line()] * (good // 2), wrong, *[line()] * (good // 2)])
 
 
 def test_rows_belong_to_the_importer_and_hide_who_the_customer_is() -> None:
-    row = import_lines([line(label="accepted")], file_name="file.jsonl", owner=OWNER).rows[0]
+    row = import_lines([line(label="accepted")])[0][0]
 
     assert (row.organization_id, row.dealership_id, row.source) == (UUID(int=1), UUID(int=2), "import_jsonl")
     assert row.group_keys.customer != "Ana Teague"
-    spelled = import_lines([line(customer="ANA  teague")], file_name="f", owner=OWNER).rows[0]
+    spelled = import_lines([line(customer="ANA  teague")])[0][0]
     assert spelled.group_keys.customer == row.group_keys.customer
 
 
@@ -72,9 +78,9 @@ def test_rows_belong_to_the_importer_and_hide_who_the_customer_is() -> None:
     ],
 )
 def test_a_wrong_line_is_named_with_its_number_and_reason(wrong: bytes, reason: str) -> None:
-    found = imported(wrong)
+    rows, found = imported(wrong)
 
-    assert len(found.rows) == 200
+    assert len(rows) == found.rows == 200
     assert len(found.rejected) == 1
     assert found.rejected[0].startswith("file.jsonl line 101: ")
     assert reason in found.rejected[0]
@@ -86,7 +92,7 @@ def test_more_than_one_percent_of_wrong_lines_import_nothing() -> None:
     with pytest.raises(
         Invalid, match=r"2 of 99 lines are wrong, nothing was imported:\nfile.jsonl line 98: "
     ) as refused:
-        import_lines(lines, file_name="file.jsonl", owner=OWNER)
+        import_lines(lines)
 
     assert refused.value.code == "too_many_rejects"
 
@@ -94,7 +100,7 @@ def test_more_than_one_percent_of_wrong_lines_import_nothing() -> None:
 @pytest.mark.parametrize("lines", [[], [b"\n", b"  \n"]])
 def test_an_empty_file_is_said(lines: list[bytes]) -> None:
     with pytest.raises(Invalid, match="has no rows"):
-        import_lines(lines, file_name="file.jsonl", owner=OWNER)
+        import_lines(lines)
 
 
 def test_a_file_over_the_limit_is_refused_before_it_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,10 +111,18 @@ def test_a_file_over_the_limit_is_refused_before_it_is_read_to_its_end(monkeypat
             yield line()
 
     with pytest.raises(TooLarge):
-        import_lines(endless(), file_name="file.jsonl", owner=OWNER)
+        import_lines(endless())
 
 
 @given(st.binary(max_size=200))
 def test_whatever_bytes_a_line_has_only_our_own_errors_come_out(content: bytes) -> None:
     with pytest.raises(Invalid):
-        import_lines([content], file_name="file.jsonl", owner=OWNER)
+        import_lines([content])
+
+
+def test_names_and_times_are_taken_from_the_line() -> None:
+    rows, found = import_lines([line(names=["Ana Teague"], sent_at="2026-11-02T10:00:00-06:00"), line()])
+
+    assert found.names == {rows[0].group_keys.customer: ("Ana Teague",)}
+    assert rows[0].created_at == datetime(2026, 11, 2, 16, tzinfo=UTC)
+    assert rows[1].created_at == OWNER.imported_at

@@ -1,9 +1,10 @@
 """Preparation: planted duplicates, leaks and shared keys are found, and sound rows stay."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -22,10 +23,11 @@ from auterity_dagster.neuroweaver.example import (
     TrainingExample,
     synthetic_example,
 )
-from auterity_dagster.neuroweaver.preparation.contamination import without_contamination
-from auterity_dagster.neuroweaver.preparation.duplicates import jaccard, shingles, without_duplicates
+from auterity_dagster.neuroweaver.preparation.contamination import Guarded
+from auterity_dagster.neuroweaver.preparation.duplicates import Fingerprints, folded, jaccard, label_rank, shingles
 from auterity_dagster.neuroweaver.preparation.prepare import PreparationPolicy, Prepared, prepare
 from auterity_dagster.neuroweaver.preparation.quality import quality
+from auterity_dagster.neuroweaver.preparation.second_scan import residual_kinds
 from auterity_dagster.neuroweaver.preparation.split import assigned, shared_keys
 from auterity_dagster.neuroweaver.suites.suite import evaluation_suite
 from auterity_dagster.prompt import load_prompts
@@ -60,8 +62,8 @@ def dataset() -> Prepared:
 
 
 def test_a_prepared_corpus_has_no_personal_data_and_no_key_in_two_splits(dataset: Prepared) -> None:
-    assert dataset.card.residual_personal_data == {}
-    assert dataset.card.keys_in_two_splits == 0
+    assert [row for row in dataset.rows if residual_kinds(row.messages[1].content, key=POLICY.key)] == []
+    assert shared_keys((row.group_keys, row.split) for row in dataset.rows) == ()
     assert dataset.card.contaminated == 0
     assert dataset.card.personal_data_replaced["phone"] > 5
     assert dataset.card.is_synthetic
@@ -93,30 +95,37 @@ def test_too_few_rows_are_refused_with_the_numbers() -> None:
     assert refused.value.code == "not_enough_rows"
 
 
-def test_a_planted_leak_of_an_item_is_removed_and_the_item_stays() -> None:
+def test_a_planted_leak_of_an_item_is_found_and_a_sound_row_is_not() -> None:
     item = next(one for one in ITEMS if one.family is Family.LEAD_REPLY)
     leak = row(f"{item.facts}\n{item.expected['question']}")
     answer = row("Something else entirely, friend.", str(item.expected["reference"]))
     sound = row("Is the CR-V on your site still available for a test drive on a weekend?")
 
-    found = without_contamination([leak, answer, sound], ITEMS)
+    guarded = Guarded(ITEMS)
 
-    assert found.rows == (sound,)
-    assert set(found.removed) == {leak.example_id, answer.example_id}
+    assert [guarded.is_given_away_by(one) for one in (leak, answer, sound)] == [True, True, False]
 
 
-def test_without_the_items_the_planted_leak_stays() -> None:
+def test_without_the_items_the_planted_leak_is_not_seen() -> None:
     item = next(one for one in ITEMS if one.family is Family.LEAD_REPLY)
     leak = row(f"{item.facts}\n{item.expected['question']}")
 
-    assert without_contamination([leak], [one for one in ITEMS if one.facts != item.facts]).rows == (leak,)
+    assert not Guarded(one for one in ITEMS if one.facts != item.facts).is_given_away_by(leak)
 
 
 def test_a_short_item_is_found_by_equality() -> None:
     short = next(one for one in ITEMS if not one.facts and len(str(one.expected["question"]).split()) < 8)
     leak = row(f"CUSTOMER WROTE\n{str(short.expected['question']).upper()}")
 
-    assert without_contamination([leak], [short]).removed == (leak.example_id,)
+    assert Guarded([short]).is_given_away_by(leak)
+
+
+def kept(rows: Sequence[TrainingExample]) -> tuple[list[TrainingExample], int, int]:
+    fingerprints = Fingerprints(None)
+    for one in rows:
+        fingerprints.add(folded(one))
+    found = fingerprints.kept(sorted(range(len(rows)), key=lambda at: label_rank(rows[at].label)))
+    return [rows[at] for at in found.positions], found.exact, found.near
 
 
 def test_equal_rows_are_one_and_a_changed_price_is_another_row() -> None:
@@ -127,9 +136,7 @@ def test_equal_rows_are_one_and_a_changed_price_is_another_row() -> None:
     priced = row("Is it? $35,310", customer="c")
     repriced = row("Is it? $36,310", customer="c")
 
-    found = without_duplicates([first, spaced, priced, repriced])
-
-    assert (len(found.rows), found.exact) == (3, 1)
+    assert kept([first, spaced, priced, repriced]) == ([first, priced, repriced], 1, 0)
 
 
 def test_near_duplicates_are_found_and_merely_similar_rows_stay() -> None:
@@ -144,7 +151,7 @@ def test_near_duplicates_are_found_and_merely_similar_rows_stay() -> None:
             similar[at] = "changed"
         rows = [row(" ".join(words)), row(" ".join(near)), row(" ".join(similar))]
         assert jaccard(shingles(" ".join(words)), shingles(" ".join(near))) >= 0.85
-        found_near += without_duplicates(rows).near
+        found_near += kept(rows)[2]
 
     assert found_near >= 59
 
@@ -153,7 +160,7 @@ def test_an_edited_row_stays_rather_than_an_unlabelled_equal_one() -> None:
     plain = row("Is the CR-V still here?").model_copy(update={"label": "none"})
     edited = row("Is the CR-V still here?", customer="other").model_copy(update={"label": "edited"})
 
-    assert without_duplicates([plain, edited]).rows == (edited,)
+    assert kept([plain, edited])[0] == [edited]
 
 
 def test_a_reply_that_invents_a_price_is_no_good_row() -> None:
@@ -180,7 +187,7 @@ def test_no_customer_vehicle_or_lead_is_in_two_splits_and_nobody_moves_towards_t
 
     result = assigned(rows, salt="s", previous=previous)
 
-    assert shared_keys(result) == ()
+    assert shared_keys((one.group_keys, one.split) for one in result) == ()
     for one in result:
         assert one.split is not None
         before = previous.get(one.group_keys.customer, Split.TRAIN)
@@ -191,4 +198,48 @@ def test_the_check_of_splits_can_fail() -> None:
     first = row("a", customer="x", vehicle="v").model_copy(update={"split": Split.TRAIN})
     second = row("b", customer="y", vehicle="v").model_copy(update={"split": Split.TEST})
 
-    assert shared_keys([first, second]) == ("vehicle:v",)
+    assert shared_keys((one.group_keys, one.split) for one in (first, second)) == ("vehicle:v",)
+
+
+OWNER = {"organization_id": UUID(int=1), "consent_id": UUID(int=3), "source": "import_csv"}
+
+
+def owned(rows: Sequence[TrainingExample], *, days: int, dealership: int = 2) -> list[TrainingExample]:
+    begin = datetime(2026, 8, 1, tzinfo=UTC)
+    return [
+        one.model_copy(
+            update={
+                **OWNER,
+                "dealership_id": UUID(int=dealership),
+                "created_at": begin + timedelta(days=at * days / len(rows)),
+            }
+        )
+        for at, one in enumerate(rows)
+    ]
+
+
+def test_the_last_fourteen_days_train_nobody_and_still_test() -> None:
+    rows = owned(generate(PROMPTS, seed=42, conversations=1200, customers=1200).rows, days=100)
+
+    found = prepared(rows)
+
+    since = found.card.held_out_since
+    assert found.card.withheld_recent > 100
+    assert since is not None
+    assert {one.split for one in found.rows if one.created_at >= since} == {Split.TEST}
+
+
+def test_rows_that_are_all_young_are_not_withheld() -> None:
+    rows = owned(generate(PROMPTS, seed=42, conversations=600, customers=600).rows, days=10)
+
+    assert (prepared(rows).card.withheld_recent, prepared(rows).card.held_out_since) == (0, None)
+
+
+def test_the_customers_of_the_held_out_dealership_only_test() -> None:
+    rows = generate(PROMPTS, seed=42, conversations=1200, customers=1200).rows
+    here, there = owned(rows[:1000], days=10), owned(rows[1000:], days=10, dealership=9)
+    policy = PreparationPolicy(salt="s", key=b"k", held_out_dealership=UUID(int=9))
+
+    found = prepare([*here, *there], items=ITEMS, policy=policy, names={}, previous_splits={})
+
+    assert {one.split for one in found.rows if one.dealership_id == UUID(int=9)} == {Split.TEST}

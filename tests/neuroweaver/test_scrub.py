@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auterity_dagster.neuroweaver.example import Message
-from auterity_dagster.neuroweaver.preparation.scrub import has_vin_check_digit, passes_luhn, residual_kinds, scrub
+from auterity_dagster.neuroweaver.preparation.scrub import has_vin_check_digit, passes_luhn, scrub
+from auterity_dagster.neuroweaver.preparation.second_scan import residual_kinds
 
 KEY = b"only for tests"
 FRAMES = ("Call me: {}.", "my details are {} thanks", "{} is best", "Reach us ({}) after five", "reply to {}!")
@@ -64,20 +65,69 @@ def test_prices_stock_and_part_numbers_are_left_alone() -> None:
     assert changed == []
 
 
-def test_the_second_scanner_finds_what_an_unexpected_layout_hid() -> None:
-    assert residual_kinds("ring 312 - 555 - 01 41 now") == ("phone",)
-    assert residual_kinds("ssn 123 45 6789") == ("ssn",)
-    assert residual_kinds("pay with 4111-11111-1111-111") == ("card",)
-    assert residual_kinds("me@example.com") == ("email",)
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("ring 312 - 555 - 01 41 now", "phone"),
+        ("ssn 123 45 6789", "ssn"),
+        ("pay with 4111-11111-1111-111", "card"),
+        ("me@example.com", "email"),
+        (f"it is {VINS[0].lower()}", "vin"),
+        ("PLATE'S NUMBER: abc-1234", "plate"),
+        ("licence no. k1234567", "licence"),
+        ("from Zoe with love", "name"),
+    ],
+)
+def test_the_second_scanner_finds_what_an_unexpected_layout_hid(text: str, kind: str) -> None:
+    assert residual_kinds(text, key=KEY, names=("Zoë",)) == (kind,)
 
 
 def test_the_second_scanner_finds_nothing_in_clean_and_in_scrubbed_text() -> None:
     random = Random(6)
     for value in HARMLESS:
-        assert residual_kinds(value) == (), value
+        assert residual_kinds(value, key=KEY) == (), value
     for _ in range(50):
         for _, value in planted(random):
-            assert residual_kinds(cleaned(f"Call me: {value}.")[0]) == ()
+            assert residual_kinds(cleaned(f"Call me: {value}.")[0], key=KEY) == ()
+
+
+NAMES = (
+    *("Marisol Teague", "Zoë Núñez", "Seán O'Brien", "Ana-Maria Lopes", "Will Grant", "Rose Young", "Li Wei", "Bo Xu"),
+    *("Dr. Kwame Mensah", "Lincoln Ford", "Łukasz Dąbrowski", "Mary Ann Smith Jr.", "D'Andre Fields", "Nguyen Thi Hoa"),
+)
+NAME_FRAMES = (
+    "I am {}.",
+    "{} here, is it sold?",
+    "this is {first}",
+    "Regards,\n{last}",
+    "{upper} AGAIN",
+    "{first}'s car",
+)
+
+
+def test_planted_names_are_found_in_the_ways_people_write_them() -> None:
+    missed, tried = [], 0
+    for name in NAMES:
+        parts = name.replace("Dr. ", "").replace(" Jr.", "").split()
+        for frame in NAME_FRAMES:
+            text = frame.format(name, first=parts[0], last=parts[-1], upper=name.upper())
+            tried += 1
+            found = cleaned(text, names=(name,))[0]
+            if any(len(part) > 1 and part.lower() in found.lower() for part in parts):
+                missed.append((text, found))
+
+    assert len(missed) / tried <= 0.05, missed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I will come in may, mark my words, the rose red Ford at a good price",
+        *HARMLESS,
+    ],
+)
+def test_words_that_are_names_too_stay_where_they_are_words(text: str) -> None:
+    assert cleaned(text, names=("Will May", "Mark Rose", "Grant Price", "Lincoln Ford"))[0] == text
 
 
 def test_names_of_the_customer_record_are_replaced_and_others_are_not() -> None:
@@ -106,6 +156,8 @@ def test_a_vin_says_which_vehicle_it_was_and_no_longer_which_one(vin: str) -> No
     assert text != vin
     assert has_vin_check_digit(text)
     assert cleaned(vin)[0] == text
+    assert residual_kinds(text, key=KEY) == ()
+    assert residual_kinds(vin, key=KEY) == ("vin",)
     assert scrub([Message(role="user", content=vin)], names=(), key=b"another").messages[0].content != text
 
 

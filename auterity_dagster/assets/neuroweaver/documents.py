@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cache
+from uuid import UUID
 
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
@@ -28,26 +29,30 @@ def handed(document: type[Document]) -> dg.DagsterType:
 
 
 class StoredRows(Document):
-    """Rows before preparation."""
+    """Rows before preparation, the names of their customers by hidden key, and the consents that they came under."""
 
     rows: str
+    names: str
     count: int
     is_synthetic: bool
+    consent_ids: tuple[UUID, ...]
 
 
 class Suites(Document):
-    """Held-out items, and questions that try to get planted secrets out."""
+    """Held-out items, questions that try to get planted secrets out, and all items that no training may give away."""
 
     items: str
+    guarded: str
     suite_digest: str
     canaries: str
     count: int
 
 
 class Dataset(Document):
-    """Prepared rows of the recipe's families by split."""
+    """All prepared rows, and those of the recipe's families by split."""
 
     card: DatasetCard
+    rows: str
     train: str
     validation: str
     train_rows: int

@@ -1,8 +1,7 @@
 """Training rows that give away evaluation items: found by shared n-grams, so that the row goes and the item stays."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from auterity_dagster.neuroweaver.example import EvaluationItem, TrainingExample
 
@@ -11,64 +10,49 @@ ITEM_WORDS = 8
 ITEM_SHARE = 0.5
 
 
-class Decontaminated(NamedTuple):
-    """The rows that stay, and the ids of those that went."""
+class Guarded:
+    """The items that no training row may give away, indexed once for any number of rows.
 
-    rows: tuple[TrainingExample, ...]
-    removed: tuple[str, ...]
-
-
-def without_contamination(rows: Sequence[TrainingExample], items: Iterable[EvaluationItem]) -> Decontaminated:
-    """Drop rows that hold 13 words in a row of an expected answer, or half of an item's 8-word sequences.
-
+    A row gives an item away with 13 words in a row of an expected answer, or with half of an item's 8-word sequences.
     An item with fewer than 8 words of its own is found by equality with a line of a row. What counts of an item is what
     is its own: its facts and its question, not the prompt template around them, which rows rightly share.
     """
-    answers: set[str] = set()
-    short: set[str] = set()
-    owners: dict[str, list[int]] = {}
-    needed: list[float] = []
-    for item in items:
-        answers |= grams(str(item.expected.get("reference", "")), ANSWER_WORDS)
-        own = f"{item.facts}\n{item.expected.get('question', '')}"
-        found = grams(own, ITEM_WORDS)
-        if not found:
-            short.add(_folded(own))
-            continue
-        for gram in found:
-            owners.setdefault(gram, []).append(len(needed))
-        needed.append(ITEM_SHARE * len(found))
-    kept: list[TrainingExample] = []
-    removed: list[str] = []
-    for row in rows:
-        if _is_contaminated(row, answers=answers, short=short, owners=owners, needed=needed):
-            removed.append(row.example_id)
-        else:
-            kept.append(row)
-    return Decontaminated(tuple(kept), tuple(removed))
+
+    def __init__(self, items: Iterable[EvaluationItem]) -> None:
+        self._answers: set[str] = set()
+        self._short: set[str] = set()
+        self._owners: dict[str, list[int]] = {}
+        self._needed: list[float] = []
+        self.count = 0
+        for item in items:
+            self.count += 1
+            self._answers |= grams(str(item.expected.get("reference", "")), ANSWER_WORDS)
+            own = f"{item.facts}\n{item.expected.get('question', '')}"
+            found = grams(own, ITEM_WORDS)
+            if not found:
+                self._short.add(_folded(own))
+                continue
+            for gram in found:
+                self._owners.setdefault(gram, []).append(len(self._needed))
+            self._needed.append(ITEM_SHARE * len(found))
+
+    def is_given_away_by(self, row: TrainingExample) -> bool:
+        """Whether learning this row would be learning an item."""
+        text = "\n".join(message.content for message in row.messages[1:])
+        if not self._answers.isdisjoint(grams(text, ANSWER_WORDS)):
+            return True
+        lines = (*text.splitlines(), *(one.content for one in row.messages))
+        if self._short and any(_folded(line) in self._short for line in lines):
+            return True
+        found = grams(text, ITEM_WORDS) & self._owners.keys()
+        shared = Counter(item for gram in found for item in self._owners[gram])
+        return any(count >= self._needed[item] for item, count in shared.items())
 
 
 def grams(text: str, size: int) -> frozenset[str]:
     """Return every `size` words in a row, lower case."""
     words = _folded(text).split()
     return frozenset(" ".join(words[at : at + size]) for at in range(len(words) - size + 1))
-
-
-def _is_contaminated(
-    row: TrainingExample,
-    *,
-    answers: set[str],
-    short: set[str],
-    owners: dict[str, list[int]],
-    needed: list[float],
-) -> bool:
-    text = "\n".join(message.content for message in row.messages[1:])
-    if answers & grams(text, ANSWER_WORDS):
-        return True
-    if short and any(_folded(line) in short for line in (*text.splitlines(), *(one.content for one in row.messages))):
-        return True
-    shared = Counter(item for gram in grams(text, ITEM_WORDS) for item in owners.get(gram, ()))
-    return any(count >= needed[item] for item, count in shared.items())
 
 
 def _folded(text: str) -> str:

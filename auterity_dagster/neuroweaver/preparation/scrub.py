@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from auterity_dagster.neuroweaver.example import Message
+from auterity_dagster.neuroweaver.preparation.names import name_pattern
 
 _VIN_VALUES: Mapping[str, int] = {
     **{str(digit): digit for digit in range(10)},
@@ -25,10 +26,12 @@ _CARD = re.compile(r"(?<![\d-])\d(?:[ -]?\d){12,18}(?![\d-])")
 _SSN = re.compile(r"(?<![\d-])\d{3}[- ]\d{2}[- ]\d{4}(?![\d-])")
 _PHONE = re.compile(r"(?<![\w$.,-])(?:\+?1[ .-]?)?(?:\(\d{3}\) ?|\d{3}[ .-]?)\d{3}[ .-]?\d{4}(?![\w-])")
 _PLATE = re.compile(
-    r"(?i:\b(?:license |licence |number )?plate(?: number| no\.?| is|:|#)*) ?\b([A-Z0-9][A-Z0-9-]{3,7})\b"
+    r"(?i:\b(?:license |licence |number )?plate(?:['’]?s)?(?: number| no\.?| is|:|#)*) ?"
+    r"\b([A-Za-z0-9][A-Za-z0-9-]{3,7})\b"
 )
 _LICENCE = re.compile(
-    r"(?i:\b(?:driver'?s? |driving )licen[cs]e(?: number| no\.?| is|:|#)*|\bDL ?#?:?) ?([A-Z]{0,3}\d[A-Z0-9-]{4,14})\b"
+    r"(?i:\b(?:driver['’]?s? |driving )?licen[cs]e(?: number| no\.?| is|:|#)*|\bDL ?#?:?) ?"
+    r"([A-Za-z]{0,3}\d[A-Za-z0-9-]{4,14})\b"
 )
 # `2026 Ford Escape ST-Line` is no address: a suffix in capitals counts only where the whole street is in capitals.
 _ADDRESS = re.compile(
@@ -64,7 +67,6 @@ def scrub(messages: Iterable[Message], *, names: Iterable[str], key: bytes) -> S
         counts["vin"] += 1
         return _other_serial(match[0].upper(), key)
 
-    known_names = [re.escape(name) for name in sorted(names, key=len, reverse=True) if len(name) > 1]
     steps: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
         (_EMAIL, lambda match: surrogate("email", match[0])),
         (_VIN, vin),
@@ -80,9 +82,8 @@ def scrub(messages: Iterable[Message], *, names: Iterable[str], key: bytes) -> S
         ),
         (_ADDRESS, lambda match: surrogate("address", match[0])),
     ]
-    if known_names:
-        pattern = re.compile(rf"\b(?:{'|'.join(known_names)})\b", re.IGNORECASE)
-        steps.append((pattern, lambda match: surrogate("name", match[0])))
+    if (known := name_pattern(tuple(names))) is not None:
+        steps.append((known, lambda match: surrogate("name", match[0])))
     scrubbed: list[Message] = []
     for message in messages:
         content = message.content
@@ -92,31 +93,16 @@ def scrub(messages: Iterable[Message], *, names: Iterable[str], key: bytes) -> S
     return Scrubbed(tuple(scrubbed), dict(counts))
 
 
-def residual_kinds(text: str) -> tuple[str, ...]:
-    """Look again with other means: which kinds of personal data a text still seems to hold.
-
-    It counts digits instead of matching layouts, so it finds what an unexpected layout hid from `scrub`.
-    """
-    found: list[str] = []
-    if re.search(r"\S@\S+\.\S", text):
-        found.append("email")
-    for run in re.findall(r"\d(?:[ ().+-]*\d)+", text):
-        digits = re.sub(r"\D", "", run)
-        groups = [len(group) for group in re.findall(r"\d+", run)]
-        if 13 <= len(digits) <= 19 and passes_luhn(digits):
-            found.append("card")
-        elif groups == [3, 2, 4]:
-            found.append("ssn")
-        elif len(digits) == 10 or (len(digits) == 11 and digits.startswith("1")):
-            found.append("phone")
-    return tuple(sorted(set(found)))
-
-
 def passes_luhn(number: str) -> bool:
     """Whether the digits of a card number carry a right check digit."""
     digits = [int(character) for character in reversed(number) if character.isdigit()]
     total = sum(digit if at % 2 == 0 else sum(divmod(2 * digit, 10)) for at, digit in enumerate(digits))
     return len(set(digits)) > 1 and total % 10 == 0
+
+
+def is_surrogate_vin(vin: str, key: bytes) -> bool:
+    """Whether `scrub` made this VIN with this key; of a thousand true VINs one looks so by chance."""
+    return vin[11:17].isdigit() and _mark(vin, key) == vin[14:17]
 
 
 def has_vin_check_digit(vin: str) -> bool:
@@ -130,9 +116,16 @@ def _check_digit(vin: str) -> str:
 
 
 def _other_serial(vin: str, key: bytes) -> str:
-    number = int.from_bytes(hmac.digest(key, vin.encode(), "sha256")[:4]) % 1_000_000
-    changed = f"{vin[:8]}0{vin[9:11]}{number:06d}"
+    number = int.from_bytes(hmac.digest(key, vin.encode(), "sha256")[:4]) % 1000
+    changed = f"{vin[:8]}0{vin[9:11]}{number:03d}000"
+    changed = f"{changed[:14]}{_mark(changed, key)}"
     return f"{changed[:8]}{_check_digit(changed)}{changed[9:]}"
+
+
+def _mark(vin: str, key: bytes) -> str:
+    """Return the last three digits of a new serial: they tell the second scanner that it is no true one."""
+    told = f"surrogate:{vin[:8]}{vin[9:14]}".encode()
+    return f"{int.from_bytes(hmac.digest(key, told, 'sha256')[:4]) % 1000:03d}"
 
 
 def _folded(value: str) -> str:
