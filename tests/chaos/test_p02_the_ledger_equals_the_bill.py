@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from auterity_dagster.serving.relaycore.app import build_app
 from tests.chaos.books import reap_all, reconcile_bill
 from tests.chaos.checkers import BilledSample, Verdict, never_below_the_bill, once_per_provider_request
 from tests.chaos.gateway_control import only_what_the_caller_got
@@ -117,7 +119,8 @@ async def test_six_thousand_broken_streams_are_in_the_ledger_once(
 async def test_a_ledger_that_books_what_the_caller_got_is_found_out(
     database_urls: DatabaseUrls, redis_url: str, tmp_path: Path
 ) -> None:
-    verdicts = await judged(database_urls, redis_url, tmp_path, each=1, noted={}, opened=only_what_the_caller_got)
+    build = partial(build_app, opened=only_what_the_caller_got)
+    verdicts = await judged(database_urls, redis_url, tmp_path, each=1, noted={}, build=build)
 
     assert not verdicts[0].is_held
 

@@ -170,14 +170,11 @@ def snapshots(draw: st.DrawFn, policy: SteeringPolicy, task: str | None) -> Cata
     deployments, _ = routable(policy, {}, {})
     some = st.sets(st.sampled_from(IDS), max_size=2)
     rate = st.integers(0, 10**11)
+    rates = st.builds(Rates, st.just(0), rate, rate, st.one_of(st.none(), rate), rate, st.none())
+    # Equal prices every other time: load and a warm prompt cache decide between deployments that cost the same.
+    rates_of_all = draw(st.one_of(st.none(), rates))
     prices = {
-        name: Price(
-            name,
-            date(2026, 1, 1),
-            (Rates(0, draw(rate), draw(rate), draw(st.one_of(st.none(), rate)), draw(rate), None),),
-            f"digest-{name}",
-            "generated",
-        )
+        name: Price(name, date(2026, 1, 1), (rates_of_all or draw(rates),), f"digest-{name}", "generated")
         for name in IDS
         if draw(st.integers(0, 9))
     }

@@ -15,8 +15,8 @@ from auterity_dagster.storage.repositories.application_role import require_bound
 from auterity_dagster.storage.repositories.organizations import CreatedOrganization, create_organization
 from tests.conftest import DatabaseUrls
 
-BEFORE_SIGN_IN = {"sign_in_failure", "alembic_version"}
-"""The only tables that belong to no organization; they hold digests and a version number."""
+OF_NOBODY = {"sign_in_failure", "alembic_version", "gateway_process"}
+"""The only tables that belong to no organization; they hold digests, a version number, and processes' random ids."""
 
 IDENTITY = {"organization", "dealership", "user_account", "membership", "refresh_token", "api_key", "audit_entry"}
 UNPROTECTED = """
@@ -33,9 +33,9 @@ WHERE c.relnamespace = 'public'::regnamespace AND i.indisunique AND a.attname <>
 """
 ACROSS_ORGANIZATIONS = {
     "organization_pkey", "user_account_email_key", "api_key_public_id_key", "refresh_token_token_digest_key",
-    "sign_in_failure_pkey", "alembic_version_pkc",
+    "sign_in_failure_pkey", "alembic_version_pkc", "gateway_process_pkey",
 }  # fmt: skip
-"""Unique over everybody, because it is how a caller is found before their organization is known."""
+"""Unique over everybody: how a caller is found before their organization is known, and what belongs to nobody."""
 
 
 def create(database: BlockingDatabase, name: str) -> CreatedOrganization:
@@ -51,7 +51,7 @@ def create(database: BlockingDatabase, name: str) -> CreatedOrganization:
 
 def unprotected(urls: DatabaseUrls) -> set[str]:
     with psycopg.connect(urls.owner, row_factory=tuple_row) as connection:
-        return {name for (name,) in connection.execute(UNPROTECTED)} - BEFORE_SIGN_IN
+        return {name for (name,) in connection.execute(UNPROTECTED)} - OF_NOBODY
 
 
 def organization_tables(urls: DatabaseUrls) -> list[str]:
@@ -98,7 +98,7 @@ def test_no_view_and_no_materialized_view_goes_around_it(database_urls: Database
 
 def test_unique_keys_begin_with_the_organization(database_urls: DatabaseUrls) -> None:
     with psycopg.connect(database_urls.owner) as connection:
-        found = {index for table, index in connection.execute(HALF_KEYS) if table in IDENTITY | BEFORE_SIGN_IN}
+        found = {index for table, index in connection.execute(HALF_KEYS) if table in IDENTITY | OF_NOBODY}
 
     assert found == ACROSS_ORGANIZATIONS
 

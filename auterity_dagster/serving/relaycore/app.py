@@ -137,7 +137,7 @@ async def _composed(
     ledger = await stack.enter_async_context(opened(str(settings.database_url)))
     log = RequestWriter(database)
     stack.push_async_callback(log.flush)
-    drain, places = Drain(within_s=settings.gateway_drain_s), Places(settings.gateway_places)
+    drain = Drain(within_s=settings.gateway_drain_s)
     seen = await observed(stack, settings, catalog=catalog, ledger=ledger, log=log, places=places, drain=drain)
     streams = await stack.enter_async_context(_draining(drain))
     redis = Redis.from_url(str(settings.redis_url), socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S)
