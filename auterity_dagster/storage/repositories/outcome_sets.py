@@ -36,7 +36,7 @@ def publish_predictor(
     verdict_digest: str,
     registered_version: str | None,
 ) -> None:
-    """Let an alias name these bytes. Whether the gateway believes them, their verdict says at every refresh."""
+    """Let an alias name these bytes; who loads them has to ask for their verdict."""
     values = {
         "artefact_digest": artefact_digest,
         "verdict_digest": verdict_digest,

@@ -39,7 +39,7 @@ class OutcomeSetRow(Base):
 
 
 class RoutingPredictorRow(Base):
-    """Which predictor an alias names; whether the champion is believed, its gate verdict says at every refresh."""
+    """Which predictor an alias names; who loads it has to ask for its gate verdict."""
 
     __tablename__ = "routing_predictor"
 
