@@ -1,6 +1,7 @@
 """An app's OpenAPI document: what FastAPI reads off the routes, and the errors, credentials and limits they declare."""
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +107,7 @@ def install_openapi(
     def openapi() -> Document:
         if app.openapi_schema is None:
             document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            document["paths"] |= bare
+            document["paths"] |= deepcopy(dict(bare))  # completing it changes it, and the next app starts anew
             app.openapi_schema = completed(document, examples=examples, shape_of=shape_of)
         return app.openapi_schema
 

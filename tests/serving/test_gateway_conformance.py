@@ -3,14 +3,16 @@
 import asyncio
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import schemathesis
 
+from auterity_dagster.serving.relaycore.app import build_app
 from auterity_dagster.serving.relaycore.wire_documents import WIRE_PATHS
 from tests.conftest import DatabaseUrls
-from tests.fakes.gateway_stack import running_stack
+from tests.fakes.gateway_stack import gateway_settings, running_stack
 from tests.serving.conforming import surprises
 
 
@@ -46,6 +48,16 @@ async def test_every_bare_route_is_in_the_document(database_urls: DatabaseUrls, 
 
     assert WIRE_PATHS.keys() <= document["paths"].keys()
     assert {"/v1/models", "/v1/route:explain", "/v1/feedback"} <= document["paths"].keys()
+
+
+def test_a_second_app_has_the_same_document(database_urls: DatabaseUrls, redis_url: str, tmp_path: Path) -> None:
+    settings = gateway_settings(database_urls, redis_url, tmp_path, "http://127.0.0.1:9")
+
+    first, second = (deepcopy(build_app(settings).openapi()) for _ in range(2))
+
+    assert "429" in first["paths"]["/v1/messages"]["post"]["responses"]
+    assert first == second
+    assert "429" not in WIRE_PATHS["/v1/messages"]["post"]["responses"]
 
 
 def often_for_a_model_that_is_there() -> Callable[[schemathesis.Case], None]:
