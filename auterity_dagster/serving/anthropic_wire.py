@@ -12,14 +12,14 @@ import orjson
 from auterity_dagster.errors import ProviderFailed
 from auterity_dagster.relaycore.chat import ProviderAnswer, ProviderCall, StreamFrame, UsageReport
 from auterity_dagster.serving.provider_http import (
+    body_on,
     connection_failed,
     data_lines,
-    error_of,
-    failed_with_status,
     json_object,
     lost,
     malformed,
     read_limited,
+    refuse_errors,
     timeouts,
 )
 from auterity_dagster.serving.translation.from_anthropic import ChunkTranslation, completion_of
@@ -43,7 +43,7 @@ class AnthropicWireClient:
     async def complete(self, call: ProviderCall) -> ProviderAnswer:
         try:
             async with self._post(call, {"max_tokens": call.max_tokens}) as response:
-                await _refuse_errors(response, call)
+                await refuse_errors(response, call, is_too_long=_is_too_long)
                 text = await read_limited(response, call)
                 return _answer(text, call, provider_request_id=response.headers.get("request-id"))
         except (aiohttp.ClientError, OSError) as error:
@@ -53,7 +53,7 @@ class AnthropicWireClient:
         events = _Events(call)
         try:
             async with self._post(call, {"max_tokens": call.max_tokens, "stream": True}) as response:
-                await _refuse_errors(response, call)
+                await refuse_errors(response, call, is_too_long=_is_too_long)
                 events.answered(response.headers.get("request-id"))
                 async for data in data_lines(response, call):
                     for frame in events.take(data):
@@ -68,7 +68,7 @@ class AnthropicWireClient:
         """Ask the provider, which charges nothing for it."""
         try:
             async with self._post(call, {}, path="/count_tokens") as response:
-                await _refuse_errors(response, call)
+                await refuse_errors(response, call, is_too_long=_is_too_long)
                 count = json_object(await read_limited(response, call), call).get("input_tokens")
         except (aiohttp.ClientError, OSError) as error:
             raise connection_failed(call, error) from error
@@ -77,7 +77,7 @@ class AnthropicWireClient:
         return count
 
     def _post(self, call: ProviderCall, replaced: Mapping[str, object], *, path: str = "") -> Any:
-        said = _on_this_wire(call)
+        said = body_on("anthropic", call, translated=messages_request)
         body = {name: value for name, value in said.items() if name not in _REPLACED}
         body |= {"model": call.model, **replaced}
         headers = self._headers
@@ -165,21 +165,8 @@ def _answer(text: bytes, call: ProviderCall, *, provider_request_id: str | None)
     )
 
 
-def _on_this_wire(call: ProviderCall) -> Mapping[str, object]:
-    if call.wire == "anthropic":
-        return call.body
-    try:
-        return messages_request(call.body)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise failed_with_status(call, 400, code=None, retry_after=None) from error
-
-
-async def _refuse_errors(response: aiohttp.ClientResponse, call: ProviderCall) -> None:
-    if response.status == 200:
-        return
-    error = await error_of(response) if response.status == 400 else {}
-    code = "context_length_exceeded" if "prompt is too long" in str(error.get("message")) else None
-    raise failed_with_status(call, response.status, code=code, retry_after=response.headers.get("retry-after"))
+def _is_too_long(error: Mapping[str, Any]) -> bool:
+    return "prompt is too long" in str(error.get("message"))
 
 
 def _failed_inside(call: ProviderCall, error: Mapping[str, Any] | None) -> ProviderFailed:

@@ -11,14 +11,14 @@ import orjson
 
 from auterity_dagster.relaycore.chat import ProviderAnswer, ProviderCall, StreamFrame
 from auterity_dagster.serving.provider_http import (
+    body_on,
     connection_failed,
     data_lines,
-    error_of,
-    failed_with_status,
     json_object,
     lost,
     malformed,
     read_limited,
+    refuse_errors,
     timeouts,
 )
 from auterity_dagster.serving.translation.from_openai import EventTranslation, message_of
@@ -44,7 +44,7 @@ class OpenAIWireClient:
     async def complete(self, call: ProviderCall) -> ProviderAnswer:
         try:
             async with self._post(call, is_stream=False) as response:
-                await _refuse_errors(response, call)
+                await refuse_errors(response, call, is_too_long=_is_too_long)
                 text = await read_limited(response, call)
                 request_id = response.headers.get("x-request-id")
         except (aiohttp.ClientError, OSError) as error:
@@ -57,7 +57,7 @@ class OpenAIWireClient:
         translation = EventTranslation(call.model) if call.wire == "anthropic" else None
         try:
             async with self._post(call, is_stream=True) as response:
-                await _refuse_errors(response, call)
+                await refuse_errors(response, call, is_too_long=_is_too_long)
                 request_id = response.headers.get("x-request-id")
                 if translation is not None:
                     translation.provider_request_id = request_id
@@ -81,7 +81,7 @@ class OpenAIWireClient:
         return None
 
     def _post(self, call: ProviderCall, *, is_stream: bool) -> Any:
-        said = _on_this_wire(call)
+        said = body_on("openai", call, translated=chat_request)
         body = {name: value for name, value in said.items() if name not in _REPLACED}
         body["model"] = call.model
         path = "embeddings"
@@ -170,18 +170,5 @@ def _event(data: bytes, call: ProviderCall) -> Mapping[str, Any]:
     return body
 
 
-def _on_this_wire(call: ProviderCall) -> Mapping[str, object]:
-    if call.wire == "openai":
-        return call.body
-    try:
-        return chat_request(call.body)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise failed_with_status(call, 400, code=None, retry_after=None) from error
-
-
-async def _refuse_errors(response: aiohttp.ClientResponse, call: ProviderCall) -> None:
-    if response.status == 200:
-        return
-    error = await error_of(response) if response.status == 400 else {}
-    code = "context_length_exceeded" if error.get("code") == "context_length_exceeded" else None
-    raise failed_with_status(call, response.status, code=code, retry_after=response.headers.get("retry-after"))
+def _is_too_long(error: Mapping[str, Any]) -> bool:
+    return error.get("code") == "context_length_exceeded"

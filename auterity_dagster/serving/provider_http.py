@@ -1,13 +1,13 @@
 """What the clients of both wires share: failures in our own kinds, bounded answers, and the data lines of a stream."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, cast
 
 import aiohttp
 import orjson
 
 from auterity_dagster.errors import ProviderFailed
-from auterity_dagster.relaycore.chat import ProviderCall
+from auterity_dagster.relaycore.chat import ProviderCall, WireName
 
 LINE_LIMIT_BYTES = 1024 * 1024
 ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
@@ -96,6 +96,29 @@ def json_object(text: bytes, call: ProviderCall) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise malformed(call, "no JSON object")
     return cast(Mapping[str, Any], body)
+
+
+async def refuse_errors(
+    response: aiohttp.ClientResponse, call: ProviderCall, *, is_too_long: Callable[[Mapping[str, Any]], bool]
+) -> None:
+    """Raise `ProviderFailed` for a status that is no answer; `is_too_long` knows the wire's error of a long prompt."""
+    if response.status == 200:
+        return
+    error = await error_of(response) if response.status == 400 else {}
+    code = "context_length_exceeded" if is_too_long(error) else None
+    raise failed_with_status(call, response.status, code=code, retry_after=response.headers.get("retry-after"))
+
+
+def body_on(
+    wire: WireName, call: ProviderCall, *, translated: Callable[[Mapping[str, object]], Mapping[str, object]]
+) -> Mapping[str, object]:
+    """Return the call's body as this wire writes it. Raises `ProviderFailed` for one that has no translation."""
+    if call.wire == wire:
+        return call.body
+    try:
+        return translated(call.body)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise failed_with_status(call, 400, code=None, retry_after=None) from error
 
 
 async def error_of(response: aiohttp.ClientResponse) -> Mapping[str, Any]:

@@ -1,7 +1,6 @@
 """Read the body of a chat completion: what routing looks at, or one clear refusal."""
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from typing import cast
 
 from auterity_dagster.errors import Invalid
@@ -15,6 +14,7 @@ from auterity_dagster.serving.relaycore.body_checks import (
     token_limit,
     unsupported,
 )
+from auterity_dagster.serving.relaycore.body_findings import BodyFindings
 from auterity_dagster.serving.relaycore.wire import Body, Content
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -92,21 +92,19 @@ def _untranslatable(body: Body, tools: Sequence[Body], wanted: object) -> list[s
     return found
 
 
-class _Found:
+class _Found(BodyFindings):
     """What is in the messages beside text, gathered one message at a time."""
 
-    __slots__ = ("droppable", "image_bytes", "images", "untranslatable")
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self.images = self.image_bytes = 0
-        self.untranslatable: list[str] = []
-        self.droppable: dict[str, None] = {}
+        super().__init__(_DROPPABLE_KEYS)
 
     def look_at(self, message: Body, place: str) -> None:
         """Check a message. Raises `Invalid` naming its place."""
         if message.get("role") not in _ROLES:
             raise Invalid(f"A message has one of the roles {', '.join(_ROLES)}.", field=f"{place}.role")
-        self._note_further(message.keys() - _MESSAGE_KEYS, place)
+        self.note_further(message.keys() - _MESSAGE_KEYS, place)
         content = message.get("content")
         if isinstance(content, str | None):
             return
@@ -119,7 +117,7 @@ class _Found:
         keys = _PART_KEYS.get(str(part.get("type")))
         if keys is None:
             raise unsupported(place, "Parts are texts or images.")
-        self._note_further(part.keys() - keys, place)
+        self.note_further(part.keys() - keys, place)
         if part["type"] == "image_url":
             self._look_at_image(optional_object(part, "image_url"), place)
 
@@ -134,11 +132,3 @@ class _Found:
                 self.untranslatable.append(place)
         if image.get("detail") not in (None, "auto"):
             self.droppable["image_url.detail"] = None
-
-    def _note_further(self, keys: AbstractSet[str], place: str) -> None:
-        """What is not known may mean anything: only its own wire can honour it. Its name stays out of what we say."""
-        for key in keys:
-            if key in _DROPPABLE_KEYS:
-                self.droppable[f"messages.{key}"] = None
-            else:
-                self.untranslatable.append(place)

@@ -1,7 +1,6 @@
 """Read the body of a request for a message: what routing looks at, or one clear refusal."""
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import cast
 
 from auterity_dagster.errors import Invalid
@@ -15,6 +14,7 @@ from auterity_dagster.serving.relaycore.body_checks import (
     token_limit,
     unsupported,
 )
+from auterity_dagster.serving.relaycore.body_findings import BodyFindings
 from auterity_dagster.serving.relaycore.wire import Body, Content
 
 OPENAI_STOP_LIMIT = 4
@@ -85,15 +85,13 @@ def _untranslatable(body: Body) -> list[str]:
     return [*found, "stop_sequences"] if len(cast(Sequence[object], stops)) > OPENAI_STOP_LIMIT else found
 
 
-class _Found:
+class _Found(BodyFindings):
     """What is in a body beside text, gathered block by block."""
 
-    __slots__ = ("droppable", "image_bytes", "images", "untranslatable")
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self.images = self.image_bytes = 0
-        self.untranslatable: list[str] = []
-        self.droppable: dict[str, None] = {}
+        super().__init__(_DROPPABLE_KEYS)
 
     def look_at(self, message: Body, place: str) -> None:
         """Check a message. Raises `Invalid` naming its place."""
@@ -113,7 +111,7 @@ class _Found:
         for index, tool in enumerate(tools):
             if tool.get("type") not in (None, "custom"):
                 raise unsupported(f"tools.{index}.type", "Tools that the provider runs itself have no price here.")
-            self._note_further(tool.keys() - _TOOL_KEYS, f"tools.{index}")
+            self.note_further(tool.keys() - _TOOL_KEYS, f"tools.{index}")
 
     def look_at_output(self, config: Body) -> bool:
         """Return whether an answer in a schema is wanted."""
@@ -134,7 +132,7 @@ class _Found:
         if not keys:
             self.untranslatable.append(place)
             return
-        self._note_further(block.keys() - keys, place)
+        self.note_further(block.keys() - keys, place)
         if kind == "image":
             self._look_at_image(optional_object(block, "source"), place)
         elif kind == "tool_result":
@@ -154,11 +152,3 @@ class _Found:
             raise Invalid("An image has data or a url.", field=f"{place}.source")
         if source["type"] == "base64":
             self.image_bytes += len(data)
-
-    def _note_further(self, keys: AbstractSet[str], place: str) -> None:
-        """What is not known may mean anything: only its own wire can honour it. Its name stays out of what we say."""
-        for key in keys:
-            if key in _DROPPABLE_KEYS:
-                self.droppable[f"messages.{key}"] = None
-            else:
-                self.untranslatable.append(place)
