@@ -6,8 +6,10 @@ from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from auterity_dagster.identity.permission import Permission
+from auterity_dagster.identity.principal import Principal
 from auterity_dagster.serving.api.state import State
 from auterity_dagster.serving.api.whole_organization import require_whole_organization
 from auterity_dagster.serving.authentication import CurrentPrincipal
@@ -76,13 +78,7 @@ async def apply(state: State, principal: CurrentPrincipal, recommendation_id: UU
     require_whole_organization(principal)
     async with state.database.begin(principal.organization_id) as session:
         row = await stored.apply_recommendation(session, recommendation_id, by=principal.id)
-        await audit.append(
-            session,
-            actor=principal,
-            action="recommendation.applied",
-            subject=f"recommendation/{recommendation_id}",
-            details={"task": row.task, "to_deployment": row.to_deployment},
-        )
+        await _audit(session, principal, "recommendation.applied", row)
         return _read(row)
 
 
@@ -98,14 +94,13 @@ async def roll_back(state: State, principal: CurrentPrincipal, recommendation_id
     require_whole_organization(principal)
     async with state.database.begin(principal.organization_id) as session:
         row = await stored.roll_back_recommendation(session, recommendation_id, by=principal.id)
-        await audit.append(
-            session,
-            actor=principal,
-            action="recommendation.rolled_back",
-            subject=f"recommendation/{recommendation_id}",
-            details={"task": row.task, "to_deployment": row.to_deployment},
-        )
+        await _audit(session, principal, "recommendation.rolled_back", row)
         return _read(row)
+
+
+async def _audit(session: AsyncSession, principal: Principal, action: str, row: RecommendationRow) -> None:
+    details = {"task": row.task, "to_deployment": row.to_deployment}
+    await audit.append(session, actor=principal, action=action, subject=f"recommendation/{row.id}", details=details)
 
 
 def _read(row: RecommendationRow) -> RecommendationRead:
