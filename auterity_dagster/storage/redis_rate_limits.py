@@ -1,7 +1,7 @@
 """Rate limits in Redis: one script counts every bucket of a request, all or nothing, on Redis's own clock.
 
-No clock of a gateway is in it, so processes whose clocks differ admit no more together. Libraries were looked at: they
-count one key a call, and a request may draw from six buckets at once.
+No clock of a gateway is in it, so processes whose clocks differ admit no more together. A request may draw
+from six buckets at once: the script takes from all of them or from none.
 """
 
 import asyncio
