@@ -25,6 +25,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 CALLER = Caller(UUID(int=1), UUID(int=2), UUID(int=3), "workflow", UUID(int=4))
 
 shares = st.floats(0, 1).map(lambda share: round(share, 4))
+mostly = st.sampled_from((True, True, True, False))
 dollars = st.integers(1, 10**9).map(lambda nusd: f"0.{nusd:09d}")
 
 
@@ -96,10 +97,10 @@ def policies(draw: st.DrawFn) -> SteeringPolicy:
             "data_policy": draw(st.sampled_from(([], ["pii_ok"]))),
             "weight_percent": draw(st.sampled_from((100, 100, 50))),
             "caps": {
-                "context_tokens": draw(st.integers(500, 100_000)),
-                "output_tokens": draw(st.integers(50, 8000)),
-                "streaming": draw(st.booleans()),
-                "tools": draw(st.booleans()),
+                "context_tokens": draw(st.integers(6000, 100_000)),
+                "output_tokens": draw(st.integers(500, 8000)),
+                "streaming": draw(mostly),
+                "tools": draw(mostly),
                 "prompt_cache": draw(st.sampled_from(("none", "automatic", "explicit"))),
             },
         }
@@ -109,8 +110,14 @@ def policies(draw: st.DrawFn) -> SteeringPolicy:
         {"id": f"r{number}", "priority": number + 1, "when": draw(conditions()), "then": draw(effects())}
         for number in range(draw(st.integers(0, 4)))
     ]
+    english = {"features.language": {"exists": True}}
+    rules.append({"id": "english", "priority": 99, "when": english, "then": {"set": {"max_output_tokens": 9000}}})
     last = {"pool": "all", "on_no_candidates": draw(st.sampled_from(("reject", "relax")))}
-    limits = {"quality_lcb": draw(shares), "late_probability": draw(shares), "latency_ms": 1000}
+    limits = {
+        "quality_lcb": draw(st.sampled_from((0.0, 0.0, 0.3))),
+        "late_probability": draw(shares),
+        "latency_ms": 1000,
+    }
     document = {
         "schema_version": 2,
         "name": "generated",
@@ -127,10 +134,10 @@ def policies(draw: st.DrawFn) -> SteeringPolicy:
             },
         },
         "deployments": deployments,
-        "pools": {"all": draw(st.permutations(IDS)), "some": draw(st.permutations(IDS))[:2]},
+        "pools": {"all": draw(st.permutations(IDS)), "some": draw(st.permutations(IDS))[:3]},
         "objectives": {
             "cheap": {"minimize": "cost", "subject_to": draw(st.sampled_from(({}, limits)))},
-            "best": {"maximize": "quality", "subject_to": {"cost_usd": draw(dollars)}},
+            "best": {"maximize": "quality", "subject_to": {"cost_usd": "0.50"}},
         },
         "tasks": {"lead_reply": {"repair_usd": draw(dollars)}},
         "rules": [*rules, {"id": "default", "priority": 0, "when": "always", "then": last}],
@@ -144,15 +151,15 @@ def requests(draw: st.DrawFn) -> ChatRequest:
     return ChatRequest(
         id=UUID(int=draw(st.integers(0, 2**64))),
         caller=CALLER,
-        model=draw(st.sampled_from(("auto", "auto", "auto/best", "pool/some", "d0", "nothing"))),
+        model=draw(st.sampled_from(("auto", "auto", "auto", "auto/best", "pool/all", "d0", "nothing"))),
         task=draw(st.sampled_from((*TASKS, None))),
         prompt_tokens_bound=tokens * 4,
         prompt_tokens_estimate=tokens,
-        max_tokens=draw(st.one_of(st.none(), st.integers(1, 9000))),
-        is_stream=draw(st.booleans()),
-        has_tools=draw(st.booleans()),
-        quality_min=draw(st.one_of(st.none(), shares)),
-        max_cost_nusd=draw(st.one_of(st.none(), st.integers(0, 10**9))),
+        max_tokens=draw(st.one_of(st.none(), st.integers(1, 900))),
+        is_stream=not draw(mostly),
+        has_tools=draw(st.sampled_from((False, False, False, True))),
+        quality_min=draw(st.sampled_from((None,) * 7 + (0.2,))),
+        max_cost_nusd=draw(st.sampled_from((None,) * 7 + (10**5,))),
         timeout_s=draw(st.one_of(st.none(), st.floats(0.1, 60))),
         subject=draw(st.one_of(st.none(), st.sampled_from(("a", "b", "c")))),
         received_at=draw(st.integers(0, 365 * 24 * 60).map(lambda minutes: START + timedelta(minutes=minutes))),
@@ -169,14 +176,16 @@ def requests(draw: st.DrawFn) -> ChatRequest:
 def snapshots(draw: st.DrawFn, policy: SteeringPolicy, task: str | None) -> CatalogSnapshot:
     deployments, _ = routable(policy, {}, {})
     some = st.sets(st.sampled_from(IDS), max_size=2)
-    rate = st.integers(0, 10**11)
-    rates = st.builds(Rates, st.just(0), rate, rate, st.one_of(st.none(), rate), rate, st.none())
-    # Equal prices every other time: load and a warm prompt cache decide between deployments that cost the same.
-    rates_of_all = draw(st.one_of(st.none(), rates))
+    one_or_none = st.sampled_from((frozenset[str](), frozenset[str](), frozenset({"d0"}), frozenset({"d3"})))
+    rate = st.integers(1, 10**9)
+    # The same rates for all but one: near ties are broken by load.
+    rates = Rates(0, draw(rate), draw(rate), draw(st.one_of(st.none(), rate)), draw(rate), None)
+    other = Rates(0, draw(rate), draw(rate), None, None, None)
+    unpriced = draw(one_or_none)
     prices = {
-        name: Price(name, date(2026, 1, 1), (rates_of_all or draw(rates),), f"digest-{name}", "generated")
+        name: Price(name, date(2026, 1, 1), (other if name == "d0" else rates,), f"digest-{name}", "generated")
         for name in IDS
-        if draw(st.integers(0, 9))
+        if name not in unpriced
     }
     quality = {
         (one_task, f"provider:{deployments[name].provider}/{name}"): Quality(
@@ -187,14 +196,14 @@ def snapshots(draw: st.DrawFn, policy: SteeringPolicy, task: str | None) -> Cata
     }
     counts = st.lists(st.integers(0, 40), min_size=24, max_size=30).map(lambda made: (*made, 1))
     live = Live(
-        latency={name: LatencySketch(draw(counts)) for name in draw(some)},
+        latency={name: LatencySketch(draw(counts)) for name in IDS},
         failed_share={name: draw(st.floats(0.001, 1)) for name in draw(some)},
-        load={name: draw(st.integers(1, 9)) for name in draw(some)},
+        load={name: draw(st.integers(1, 9)) for name in IDS},
         output_tokens={task or "": {name: draw(st.integers(1, 900)) for name in draw(some)}},
         warm=frozenset(draw(some)),
     )
     budgets = tuple(
-        BudgetRoom(scope, value, draw(st.booleans()), draw(st.integers(0, 10**10)), draw(st.integers(0, 10**10)))
+        BudgetRoom(scope, value, draw(st.booleans()), 10**10, draw(st.sampled_from((0, 10**9, 6 * 10**9, 10**10))))
         for scope, value in (("organization", str(UUID(int=1))), ("purpose", "workflow"), ("deployment", "d1"))
         if draw(st.booleans())
     )
@@ -202,8 +211,8 @@ def snapshots(draw: st.DrawFn, policy: SteeringPolicy, task: str | None) -> Cata
         deployments=deployments,
         quality=quality,
         prices=prices,
-        unavailable=dict.fromkeys(draw(some), "credential: none is set"),
-        breaker_open=frozenset(draw(some)),
+        unavailable=dict.fromkeys(draw(one_or_none), "credential: none is set"),
+        breaker_open=frozenset(draw(one_or_none)),
         budgets=budgets,
         live=live,
     )
