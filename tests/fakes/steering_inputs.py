@@ -1,6 +1,7 @@
 """Generated policies, requests and snapshots, wide enough that every part of a choice is at work somewhere."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -159,7 +160,7 @@ def requests(draw: st.DrawFn) -> ChatRequest:
         is_stream=not draw(mostly),
         has_tools=draw(st.sampled_from((False, False, False, True))),
         quality_min=draw(st.sampled_from((None,) * 7 + (0.2,))),
-        max_cost_nusd=draw(st.sampled_from((None,) * 7 + (10**5,))),
+        max_cost_nusd=draw(st.sampled_from((None,) * 3 + (10**5,))),
         timeout_s=draw(st.one_of(st.none(), st.floats(0.1, 60))),
         subject=draw(st.one_of(st.none(), st.sampled_from(("a", "b", "c")))),
         received_at=draw(st.integers(0, 365 * 24 * 60).map(lambda minutes: START + timedelta(minutes=minutes))),
@@ -178,7 +179,7 @@ def snapshots(draw: st.DrawFn, policy: SteeringPolicy, task: str | None) -> Cata
     some = st.sets(st.sampled_from(IDS), max_size=2)
     one_or_none = st.sampled_from((frozenset[str](), frozenset[str](), frozenset({"d0"}), frozenset({"d3"})))
     rate = st.integers(1, 10**9)
-    # The same rates for all but one: near ties are broken by load.
+    # The same rates for all but one: a warm prompt cache decides between deployments that cost about the same.
     rates = Rates(0, draw(rate), draw(rate), draw(st.one_of(st.none(), rate)), draw(rate), None)
     other = Rates(0, draw(rate), draw(rate), None, None, None)
     unpriced = draw(one_or_none)
@@ -222,7 +223,17 @@ def snapshots(draw: st.DrawFn, policy: SteeringPolicy, task: str | None) -> Cata
 def decisions(draw: st.DrawFn) -> tuple[SteeringPolicy, ChatRequest, CatalogSnapshot]:
     policy, request = draw(policies()), draw(requests())
     request = request if policy.metadata_names else ChatRequest(**{**_fields(request), "metadata": {}})
-    return policy, request, draw(snapshots(policy, request.task))
+    snapshot = draw(snapshots(policy, request.task))
+    is_tied = draw(st.sampled_from((False, False, True)))
+    return policy, request, tied(snapshot, request.task) if is_tied else snapshot
+
+
+def tied(snapshot: CatalogSnapshot, task: str | None) -> CatalogSnapshot:
+    """The same where all that is left to tell the deployments apart is their load: chance alone hardly makes that."""
+    tiers = next((price.tiers for price in snapshot.prices.values()), ())
+    live = replace(snapshot.live, failed_share={}, output_tokens={task or "": dict.fromkeys(IDS, 20)}, warm=frozenset())
+    prices = {name: replace(price, tiers=tiers) for name, price in snapshot.prices.items()}
+    return replace(snapshot, prices=prices, quality={}, unavailable={}, breaker_open=frozenset(), live=live)
 
 
 def _fields(request: ChatRequest) -> dict[str, Any]:
