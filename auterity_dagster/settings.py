@@ -29,8 +29,29 @@ class ConfigurationSettings(_Settings):
     config_dir: Path = Path("config")
 
 
-class ApiSettings(StorageSettings, SecretSettings, ConfigurationSettings):
+class OutboundSettings(_Settings):
+    """What workflows, webhooks and messengers may call beside public hosts over https."""
+
+    outbound_private_origins: str = ""
+    """Origins of the operator's own network, as `http://10.0.0.5:8080`, with commas between them."""
+
+    @property
+    def private_origins(self) -> frozenset[str]:
+        """The origins one by one, in lower case."""
+        return frozenset(
+            one.strip().lower().rstrip("/") for one in self.outbound_private_origins.split(",") if one.strip()
+        )
+
+
+class ApiSettings(StorageSettings, SecretSettings, ConfigurationSettings, OutboundSettings):
     """The control plane's API."""
+
+    budget_alone_usd: str = Field(default="1000", pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$")
+    """Up to this cap, in dollars, one person raises a hard budget alone; above it another one must agree."""
+    public_url: str = ""
+    """Where the outside finds this API (https://api.example.com): senders of text messages sign this address."""
+    webhooks_every_s: float = Field(default=0.5, gt=0, le=86_400)
+    """How often the process looks for events to deliver."""
 
 
 class WorkflowSettings(ConfigurationSettings):
@@ -90,11 +111,18 @@ class ModelsSettings(DataSettings, ConfigurationSettings):
     gateway_url: str = "http://127.0.0.1:8400"
     model_server_url: str = "http://127.0.0.1:8402"
     mlflow_url: str = "http://127.0.0.1:5000"
+    training_image: str = ""
+    """The image of training pods, for recipes whose launcher is kubernetes."""
+    training_namespace: str = "default"
+    training_volume_claim: str = ""
+    """The claim of the volume that holds `data_dir`, mounted in a pod at the same path."""
 
 
 class GatewaySettings(StorageSettings, SecretSettings, ConfigurationSettings, ProviderSettings):
     """The gateway: where its providers listen. A provider's address is never taken from a request."""
 
+    data_dir: Path = Path("var")
+    """The folder with `objects`, from which learned predictors are read; nothing is written there."""
     model_server_url: str = "http://127.0.0.1:8402"
     sandbox_url: str = "http://127.0.0.1:8403"
     openai_base_url: str = "https://api.openai.com/v1"

@@ -3,8 +3,11 @@
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -63,17 +66,52 @@ def redis_url(redis_server: ValkeyServer) -> str:
     return redis_server.url
 
 
+class FreshDatabases:
+    """Copies of the migrated template, made ahead: copying its thousand files takes longer than many a test."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self._maker = ThreadPoolExecutor(max_workers=1)
+        self._ahead = self._maker.submit(self._copy)
+
+    @contextmanager
+    def one(self) -> Iterator[DatabaseUrls]:
+        """A copy that nobody used, dropped afterwards; the next one is begun."""
+        ready, self._ahead = self._ahead, self._maker.submit(self._copy)
+        name = ready.result()
+        yield DatabaseUrls(
+            owner=self._server.url(name),
+            application=self._server.url(name, user="auterity_app", password=APPLICATION_PASSWORD),
+        )
+        self._execute("DROP DATABASE {} WITH (FORCE)", name)
+
+    def close(self) -> None:
+        """Wait for the copy that is under way; nobody will take it."""
+        self._maker.shutdown()
+
+    def _copy(self) -> str:
+        name = f"test_{uuid4().hex}"
+        self._execute("CREATE DATABASE {} TEMPLATE {}", name, TEMPLATE)
+        return name
+
+    def _execute(self, statement: LiteralString, *names: str) -> None:
+        with psycopg.connect(self._server.url(), autocommit=True) as connection:
+            connection.execute(SQL(statement).format(*map(Identifier, names)))
+
+
+@pytest.fixture(scope="session")
+def fresh_databases(postgres: PostgresServer) -> Iterator[FreshDatabases]:
+    """The copies on this process's server."""
+    databases = FreshDatabases(postgres)
+    yield databases
+    databases.close()
+
+
 @pytest.fixture
-def database_urls(postgres: PostgresServer) -> Iterator[DatabaseUrls]:
+def database_urls(fresh_databases: FreshDatabases) -> Iterator[DatabaseUrls]:
     """A fresh copy of the migrated template, dropped afterwards."""
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(postgres.url(), autocommit=True) as connection:
-        connection.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(TEMPLATE)))
-    yield DatabaseUrls(
-        owner=postgres.url(name), application=postgres.url(name, user="auterity_app", password=APPLICATION_PASSWORD)
-    )
-    with psycopg.connect(postgres.url(), autocommit=True) as connection:
-        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+    with fresh_databases.one() as urls:
+        yield urls
 
 
 @pytest.fixture

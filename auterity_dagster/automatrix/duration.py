@@ -8,6 +8,15 @@ from auterity_dagster.errors import Invalid
 _DURATION = re.compile(r"P(?:(\d{1,4})D)?(?:T(?:(\d{1,4})H)?(?:(\d{1,5})M)?(?:(\d{1,6})S)?)?")
 
 
+def duration_text(duration: timedelta) -> str:
+    """Return a duration of whole seconds as `parse_duration` reads it."""
+    minutes, seconds = divmod(duration.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days = f"{duration.days}D" if duration.days else ""
+    time = "".join(f"{number}{unit}" for number, unit in ((hours, "H"), (minutes, "M"), (seconds, "S")) if number)
+    return f"P{days}{'T' + time if time else ''}" if days or time else "PT0S"
+
+
 def parse_duration(text: str) -> timedelta:
     """Read a duration. Raises `Invalid` for months, years, fractions and an empty one."""
     match = _DURATION.fullmatch(text)

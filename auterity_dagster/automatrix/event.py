@@ -1,7 +1,7 @@
 """What happened at a dealership, as workflows see it: the CloudEvents envelope's meaning without its wire."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -12,6 +12,8 @@ class Event:
 
     `type` is the short name (`lead.received`), `subject` names what it is about (`leads/…`), `time` is when it was
     received. Two events of one organization with the same `dedupe_key` start an execution of a workflow once.
+    An execution's own event has as `depth` how many executions stand before it, and as `findings` what its steps found
+    out: a model may have written them, so they decide about nobody.
     """
 
     id: UUID
@@ -22,3 +24,9 @@ class Event:
     time: datetime
     dedupe_key: str
     data: Mapping[str, object]
+    findings: Mapping[str, object] = field(default_factory=dict[str, object])
+    depth: int = 0
+
+
+DEPTH_LIMIT = 4
+"""How many executions may stand before one: an event that starts what emits it again ends there."""

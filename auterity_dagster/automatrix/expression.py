@@ -28,6 +28,7 @@ _CALL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*\(")
 _STEP = re.compile(r"(?<![.\w])steps\b(?:\s*\.\s*([A-Za-z_][A-Za-z0-9_]*))?")
 _VARIABLE = re.compile(r"(?<![.\w])vars\s*\.\s*([A-Za-z_][A-Za-z0-9_]*)")
 _ROOT = re.compile(r"(?<![.\w])([A-Za-z_][A-Za-z0-9_]*)(?!\s*\()")
+_FINDINGS = re.compile(r"(?<![.\w])event\b(?!\s*\.\s*(?:id|type|subject|time|data)\b)")
 _JSON_TYPES = ("BOOL", "INT", "UINT", "DOUBLE", "STRING", "NULL", "LIST", "MAP")
 
 
@@ -56,6 +57,11 @@ class Expression(Protocol):
         ...
 
     @property
+    def reads_findings(self) -> bool:
+        """True if it may read `event.findings`: what a step of another workflow, and so a model, may have written."""
+        ...
+
+    @property
     def is_boolean(self) -> bool:
         """False if the compiler knows that the result is no truth value."""
         ...
@@ -76,12 +82,20 @@ class ExpressionEngine(Protocol):
         """Raises `ExpressionFailed` saying what is wrong and what was expected."""
         ...
 
+    def with_names(self, names: frozenset[str]) -> "ExpressionEngine":
+        """Return an engine whose expressions may begin with these names too."""
+        ...
+
 
 class CelEngine:
     """The engine over Google's C++ implementation."""
 
-    def __init__(self) -> None:
-        self._environment: Any = cel.NewEnv(variables=dict.fromkeys(SCOPE, cel.Type.DYN))
+    def __init__(self, names: frozenset[str] = frozenset()) -> None:
+        self._names = frozenset(SCOPE) | names
+        self._environment: Any = cel.NewEnv(variables=dict.fromkeys(sorted(self._names), cel.Type.DYN))
+
+    def with_names(self, names: frozenset[str]) -> "CelEngine":
+        return CelEngine(names)
 
     def compile(self, source: str) -> "CelExpression":
         """Compile one expression. Raises `ExpressionFailed`."""
@@ -96,7 +110,8 @@ class CelEngine:
             source=source,
             step_ids=frozenset(match[1] for match in _STEP.finditer(bare) if match[1]),
             variable_names=frozenset(match[1] for match in _VARIABLE.finditer(bare)),
-            roots=frozenset(match[1] for match in _ROOT.finditer(bare)) & frozenset(SCOPE),
+            roots=frozenset(match[1] for match in _ROOT.finditer(bare)) & self._names,
+            reads_findings=_FINDINGS.search(bare) is not None,
             compiled=compiled,
         )
 
@@ -109,6 +124,7 @@ class CelExpression:
     step_ids: frozenset[str]
     variable_names: frozenset[str]
     roots: frozenset[str]
+    reads_findings: bool
     compiled: Any
 
     @property

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from auterity_dagster.automatrix.ports import Claim, Journal
@@ -23,7 +23,9 @@ def kept_leases(journal: Journal, clock: Clock, claims: Sequence[Claim]) -> Gene
 
     def keep() -> None:
         while not is_over.wait(EXTEND_EVERY_S):
-            journal.extend(claims, clock.now() + LEASE)
+            # The database may be away for a moment; if it stays away the leases lapse, and the work fails by itself.
+            with suppress(Exception):
+                journal.extend(claims, clock.now() + LEASE)
 
     keeper = threading.Thread(target=keep, name="lease keeper", daemon=True)
     keeper.start()

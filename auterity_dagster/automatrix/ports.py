@@ -1,16 +1,19 @@
 """What AutoMatrix needs from the world; adapters raise the errors of `errors.py` and nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 from uuid import UUID
 
+from auterity_dagster.automatrix.compiled_workflow import CompiledWorkflow
+from auterity_dagster.automatrix.compliance.decision import ContactFacts, DraftMessage, SendDecision
+from auterity_dagster.automatrix.compliance.rows import Channel
+from auterity_dagster.automatrix.event import Event
 from auterity_dagster.automatrix.execution import ExecutionEvent, ExecutionState, StepError, StepStarted
-from auterity_dagster.automatrix.publication import CompiledWorkflow
-
-Channel = Literal["sms", "email"]
+from auterity_dagster.errors import Conflict
+from auterity_dagster.money import NanoUsd
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +35,47 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """What ended a wait before its time: an event as expressions see it."""
+
+    event: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A claimed execution as the journal knows it. `scope` lacks `steps`: those come from the state."""
+    """A claimed execution as the journal knows it. `scope` lacks `steps`: those come from the state.
+
+    `decisions` and `arrivals` are what came for its steps, by their paths. `depth` counts the executions before it;
+    `root_id` is the first execution of a replayed one, whose keys it keeps.
+    """
 
     claim: Claim
     dealership_id: UUID
+    time_zone: str
+    subject: str
     workflow: CompiledWorkflow
     state: ExecutionState
     scope: Mapping[str, object]
     decisions: Mapping[str, Decision]
+    arrivals: Mapping[str, Arrival]
+    depth: int
+    parent_id: UUID | None
+    root_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalForm:
-    """What a person sees and may change. `show` is text to read, `fields` may be edited."""
+    """What a person sees and may change. `show` is text to read, `fields` may be edited.
+
+    Whoever decided the approval at the path `other_than` may not decide this one.
+    """
 
     role: str
     title: str
     show: Mapping[str, object]
     fields: Mapping[str, str]
     expires_at: datetime
+    other_than: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +103,30 @@ class TaskAssigned:
     due_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class WaitOpened:
+    """Wait for an event of the dealership whose data has these values, or for the time; once for a step."""
+
+    path: str
+    expires_at: datetime
+    event_type: str | None
+    match: Mapping[str, str | int | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitElapsed:
+    """Close the wait as elapsed, unless its event came meanwhile: then the whole write is refused."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventEmitted:
+    """Tell other workflows: they start, or their waits end, in the transaction of the step's result."""
+
+    event: Event
+
+
 class EffectState(StrEnum):
     """What is known about something that left the house."""
 
@@ -89,12 +137,36 @@ class EffectState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class IntendedMessage:
+    """A message to a contact; `decide` is called with what is known about the contact, under the contact's lock.
+
+    `amounts` are the prices that the text names. `inquired` is true if the contact's own message started this.
+    """
+
+    contact_id: UUID
+    dealership_id: UUID
+    draft: DraftMessage
+    amounts: tuple[NanoUsd, ...]
+    inquired: bool
+    decide: Callable[[ContactFacts], SendDecision]
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
-    """Something that happens outside at most once for its key."""
+    """Something that happens outside at most once for its key; a `message` only if its decision allows it."""
 
     key: str
     kind: str
     request: Mapping[str, object]
+    message: IntendedMessage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What was decided about a message in the transaction that intends it, and whom it is for."""
+
+    decision: SendDecision
+    address: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +176,7 @@ class EffectRecord:
     state: EffectState
     is_new: bool
     provider_ref: str | None
+    permission: Permission | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +189,22 @@ class EffectResolved:
     error: StepError | None = None
 
 
-Entry = ExecutionEvent | ApprovalOpened | ApprovalExpired | TaskAssigned | EffectResolved
+Entry = (
+    ExecutionEvent
+    | ApprovalOpened
+    | ApprovalExpired
+    | TaskAssigned
+    | WaitOpened
+    | WaitElapsed
+    | EventEmitted
+    | EffectResolved
+)
+
+
+class AnsweredMeanwhile(Conflict):
+    """What a step waited for came while a worker took it for expired: nothing was written, load and look again."""
+
+    code = "answered_meanwhile"
 
 
 class Journal(Protocol):
@@ -136,14 +224,50 @@ class Journal(Protocol):
         """Hold on longer; claims that were lost are left alone."""
         ...
 
+    def is_work_ready(self, now: datetime) -> bool:
+        """True if an execution of any job and lane waits for a worker."""
+        ...
+
     def begin_step(
-        self, snapshot: Snapshot, started: StepStarted, *, effect: Effect | None, now: datetime, lease_until: datetime
+        self,
+        snapshot: Snapshot,
+        started: StepStarted,
+        *,
+        effect: Effect | None,
+        now: datetime,
+        lease_until: datetime,
+        before: Sequence[Entry] = (),
     ) -> EffectRecord | None:
-        """Commit that an attempt begins, and what it intends to do outside, before it does it."""
+        """Commit that an attempt begins, and what it intends to do outside, before it does it.
+
+        `before` is what led to the snapshot's state and is not written yet: it is committed with it.
+        """
         ...
 
     def write(self, snapshot: Snapshot, entries: Sequence[Entry], *, after: ExecutionState, now: datetime) -> None:
-        """Commit results, waits, ledger and outbox together."""
+        """Commit results, waits, ledger and outbox together. Raises `AnsweredMeanwhile`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChildCall:
+    """A workflow to start for a step, with the data of the event that it sees."""
+
+    workflow: str
+    is_awaited: bool
+    data: Mapping[str, object]
+    findings: Mapping[str, object]
+
+
+class Children(Protocol):
+    """Executions that steps start."""
+
+    def start(self, snapshot: Snapshot, path: str, call: ChildCall, *, now: datetime) -> UUID:
+        """Start one for this step, or return the one that was started for it; its end is an arrival if awaited.
+
+        Raises `NotFound`, `Invalid`, `Conflict` if the workflow's concurrency lets it not run, `RateLimited`, and
+        `LeaseLost`.
+        """
         ...
 
 
@@ -224,33 +348,20 @@ class MessengerFailed(Exception):
 class Messenger(Protocol):
     """Whoever carries messages to customers."""
 
-    @property
-    def repeats_safely(self) -> bool:
-        """True if sending twice with one key delivers once."""
+    def is_live(self, organization_id: UUID, channel: Channel) -> bool:
+        """True if messages of this organization really leave; a sandbox only records them."""
+        ...
+
+    def repeats_safely(self, message: Message) -> bool:
+        """True if sending it twice with one key delivers once."""
         ...
 
     def send(self, message: Message, key: str) -> Receipt:
         """Raises `MessengerFailed`."""
         ...
 
-    def lookup(self, key: str) -> Receipt | None:
+    def lookup(self, message: Message, key: str) -> Receipt | None:
         """Return the receipt of an earlier `send` with this key, None if the messenger knows of none."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a contact can be reached; with a `suppression` nothing is sent there."""
-
-    value: str
-    suppression: str | None
-
-
-class Contacts(Protocol):
-    """The people of an organization."""
-
-    def address(self, organization_id: UUID, contact_id: UUID, channel: Channel) -> Address | None:
-        """Return where to write, None if this organization has no such contact or address."""
         ...
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from auterity_dagster.automatrix.compiled_workflow import CompiledWorkflow
 from auterity_dagster.automatrix.expression import ExpressionEngine
-from auterity_dagster.automatrix.publication import CompiledWorkflow, compile_text
+from auterity_dagster.automatrix.publication import compile_text
 from auterity_dagster.errors import ConfigurationInvalid, Invalid
 
 CUSTOM_JOB = "custom_workflow"

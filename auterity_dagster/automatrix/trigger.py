@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+from auterity_dagster.automatrix.compiled_workflow import CompiledWorkflow
 from auterity_dagster.automatrix.event import Event
-from auterity_dagster.automatrix.expression import ExpressionFailed
-from auterity_dagster.automatrix.publication import CompiledWorkflow
+from auterity_dagster.automatrix.expression import Expression, ExpressionFailed
 from auterity_dagster.automatrix.workflow import EventTrigger, WorkflowDefinition, check_variable
 from auterity_dagster.errors import Invalid
 
@@ -20,6 +20,7 @@ class Start:
     event: Mapping[str, Any]
     variables: Mapping[str, Any]
     timeout: timedelta
+    concurrency_key: str | None
 
 
 def matches(workflow: CompiledWorkflow, event: Event) -> bool:
@@ -36,19 +37,27 @@ def matches(workflow: CompiledWorkflow, event: Event) -> bool:
     return False
 
 
-def start(workflow: CompiledWorkflow, event: Event, *, settings: Mapping[str, Any]) -> Start:
-    """Return what an execution for this event is given; without an own key, the event's counts.
+def start(workflow: CompiledWorkflow, event: Event, *, settings: Mapping[str, Any], is_called: bool = False) -> Start:
+    """Return what an execution for this event is given; without an own key, or called by a step, the event's counts.
 
     Raises `ExpressionFailed` if the workflow's key cannot be read from this event.
     """
     variables = resolved_variables(workflow.definition, settings)
+    scope = {"event": envelope(event), "vars": variables}
     key = event.dedupe_key
-    if workflow.idempotency_key is not None:
-        found = workflow.idempotency_key.evaluate({"event": envelope(event), "vars": variables})
-        if not isinstance(found, str) or not 1 <= len(found) <= 300:
-            raise ExpressionFailed(f"the idempotency key is {found!r}, a text of 1-300 characters was expected")
-        key = found
-    return Start(key, envelope(event), variables, workflow.definition.timeout)
+    if workflow.idempotency_key is not None and not is_called:
+        key = _key_text("idempotency key", workflow.idempotency_key, scope)
+    slot_key = concurrency_key(workflow, envelope(event), variables)
+    return Start(key, envelope(event), variables, workflow.definition.timeout, slot_key)
+
+
+def concurrency_key(
+    workflow: CompiledWorkflow, event: Mapping[str, object], variables: Mapping[str, object]
+) -> str | None:
+    """Return the key whose slots an execution shares, None if it shares none. Raises `ExpressionFailed`."""
+    if workflow.concurrency_key is None:
+        return None
+    return _key_text("concurrency key", workflow.concurrency_key, {"event": event, "vars": variables})
 
 
 def resolved_variables(definition: WorkflowDefinition, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -76,7 +85,15 @@ def envelope(event: Event) -> Mapping[str, Any]:
         "subject": event.subject,
         "time": _text(event.time),
         "data": dict(event.data),
+        "findings": dict(event.findings),
     }
+
+
+def _key_text(what: str, expression: Expression, scope: Mapping[str, object]) -> str:
+    found = expression.evaluate(scope)
+    if not isinstance(found, str) or not 1 <= len(found) <= 300:
+        raise ExpressionFailed(f"the {what} is {found!r}, a text of 1-300 characters was expected")
+    return found
 
 
 def _text(instant: datetime) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from auterity_dagster.automatrix.compliance.rows import load_compliance
 from auterity_dagster.automatrix.expression import CelEngine
 from auterity_dagster.automatrix.template import load_templates
 from auterity_dagster.clock import Clock, SystemClock
@@ -32,6 +33,7 @@ def require_valid(config_dir: Path) -> None:
 def _readers(config_dir: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
     yield config_dir / "prompts", load_prompts
     yield config_dir / "workflows", lambda folder: load_templates(folder, CelEngine())
+    yield config_dir / "compliance.yaml", load_compliance
     yield config_dir / "prices.yaml", load_prices
     yield config_dir / "steering.yaml", lambda path: load_policy(path, prices=_in_force(config_dir, SystemClock()))
     yield config_dir / "promotion.yaml", load_promotion_policy

@@ -51,6 +51,8 @@ class PostgresCluster:
         settings = {"listen_addresses": LOOPBACK, "unix_socket_directories": "", "max_connections": "200", "jit": "off"}
         if not durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+            # A test may end while it connects; until such a connection is given up, no database can be dropped.
+            settings |= {"authentication_timeout": "5"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(self.binaries / "postgres"), "-D", str(self.data_dir), "-p", str(port), *options]
 

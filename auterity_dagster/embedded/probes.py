@@ -86,19 +86,16 @@ def dagster_daemons(url: str, *, required: Collection[str]) -> Callable[[], Awai
     since = time.time()
 
     async def probe() -> bool:
+        # The database may go away between any two words; before the daemon's first start there is no such table.
         try:
-            connection = await psycopg.AsyncConnection.connect(url, connect_timeout=int(TIMEOUT_S))
-        except psycopg.OperationalError:
-            return False
-        async with connection:
-            try:
+            async with await psycopg.AsyncConnection.connect(url, connect_timeout=int(TIMEOUT_S)) as connection:
                 found = await connection.execute(
                     "SELECT daemon_type FROM daemon_heartbeats WHERE timestamp AT TIME ZONE 'UTC' > to_timestamp(%s)",
                     (max(since, time.time() - 4 * DAEMONS_BEAT_EVERY_S),),
                 )
                 beating = {row[0] for row in await found.fetchall()}
-            except psycopg.errors.UndefinedTable:
-                return False
+        except (psycopg.OperationalError, psycopg.errors.UndefinedTable):
+            return False
         return beating.issuperset(required)
 
     return probe

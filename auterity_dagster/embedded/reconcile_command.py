@@ -1,28 +1,24 @@
 """`auterity ledger reconcile`: compare an organization's ledger with a provider's bill file, and book what it says."""
 
-import hashlib
 from datetime import date
 from pathlib import Path
 from uuid import UUID
 
 from auterity_dagster.embedded.announcement import require_running
 from auterity_dagster.errors import Invalid
-from auterity_dagster.relaycore.bill_file import read_bill
 from auterity_dagster.settings import UpSettings
 from auterity_dagster.storage.database import BlockingDatabase
-from auterity_dagster.storage.repositories.reconciliations import Bill, book
+from auterity_dagster.storage.repositories.reconciliations import Bill, bill_from, book
 from auterity_dagster.storage.tables.ledger import ReconciliationRow
 
 
 def bill_of(path: Path, *, provider: str, since: date | None, until: date | None) -> Bill:
     """Read a bill; its days are those that its lines name, or those given. Raises `Invalid`."""
-    text = path.read_text(encoding="utf-8")
-    lines = read_bill(text.splitlines(), is_csv=path.suffix.lower() == ".csv")
-    days = [line.day for line in lines if line.day is not None]
-    since, until = since or min(days, default=None), until or max(days, default=None)
-    if since is None or until is None:
-        raise Invalid("The bill's lines name no days: say which ones it covers with --from and --to")
-    return Bill(provider, since, until, hashlib.sha256(text.encode()).hexdigest(), lines)
+    text, is_csv = path.read_text(encoding="utf-8"), path.suffix.lower() == ".csv"
+    try:
+        return bill_from(text, is_csv=is_csv, provider=provider, since=since, until=until)
+    except Invalid as error:
+        raise Invalid(f"{error.message} (--from and --to name the days of a bill whose lines name none)") from error
 
 
 def reconcile(settings: UpSettings, *, organization_id: UUID, bill: Bill, is_dry_run: bool) -> ReconciliationRow:

@@ -14,6 +14,9 @@ class Permission(StrEnum):
     BUDGET_READ = "budget.read"
     BUDGET_WRITE = "budget.write"
     STEERING_READ = "steering.read"
+    STEERING_WRITE = "steering.write"
+    PRICE_APPROVE = "price.approve"
+    DEPLOYMENT_WRITE = "deployment.write"
     KEY_MANAGE = "key.manage"
     USER_MANAGE = "user.manage"
     DEALERSHIP_MANAGE = "dealership.manage"
@@ -26,6 +29,10 @@ class Permission(StrEnum):
     APPROVAL_DECIDE = "approval.decide"
     INGEST_WRITE = "ingest.write"
     LEAD_MANAGE = "lead.manage"
+    CONTACT_READ = "contact.read"
+    CONTACT_MANAGE = "contact.manage"
+    CONNECTION_MANAGE = "connection.manage"
+    WEBHOOK_MANAGE = "webhook.manage"
     INVENTORY_MANAGE = "inventory.manage"
     AUDIT_READ = "audit.read"
     TRAINING_OPERATE = "training.operate"
@@ -67,6 +74,8 @@ ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
             Permission.APPROVAL_DECIDE,
             Permission.INGEST_WRITE,
             Permission.LEAD_MANAGE,
+            Permission.CONTACT_READ,
+            Permission.CONTACT_MANAGE,
             Permission.INVENTORY_MANAGE,
         },
         Role.STAFF: frozenset(
@@ -75,6 +84,7 @@ ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
                 Permission.WORKFLOW_READ,
                 Permission.EXECUTION_READ,
                 Permission.LEAD_MANAGE,
+                Permission.CONTACT_READ,
                 Permission.INVENTORY_MANAGE,
             }
         ),
@@ -84,6 +94,8 @@ ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
             Permission.KEY_MANAGE,
             Permission.WORKFLOW_WRITE,
             Permission.INGEST_WRITE,
+            Permission.CONNECTION_MANAGE,
+            Permission.WEBHOOK_MANAGE,
             Permission.TRAINING_OPERATE,
         },
         Role.AUDITOR: _READING | {Permission.AUDIT_READ},

@@ -1,13 +1,14 @@
 """One Dagster job a template, a step an op; and `custom_workflow` for everything drawn differently."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import dagster as dg
 
+from auterity_dagster.automatrix.compiled_workflow import CompiledWorkflow
 from auterity_dagster.automatrix.engine import BatchReport
 from auterity_dagster.automatrix.ports import Claim
-from auterity_dagster.automatrix.publication import CompiledWorkflow
 from auterity_dagster.automatrix.template import CUSTOM_JOB
 from auterity_dagster.errors import ConfigurationInvalid
 from auterity_dagster.resources.automatrix import AutomatrixResource
@@ -17,7 +18,9 @@ CLAIMED_TAG = "auterity/claimed"
 BATCHES = "batches"
 """The resource that hands batches from op to op, in the run's own memory."""
 
-RESERVED = frozenset({"claim", "finish"})
+RESERVED = frozenset({"claim", "finish", "carry_on"})
+CARRY_ON_FOR = timedelta(seconds=60)
+"""How long a run takes further batches: starting another costs seconds, and the other jobs want their turn."""
 
 Batch = list[dict[str, str]]
 """Claims as they go from op to op: ids and fences, no customer's data."""
@@ -52,8 +55,18 @@ def finish(context: dg.OpExecutionContext, batch: Batch, automatrix: AutomatrixR
     _reported(context, automatrix.engine.finish(_read(batch)))
 
 
+@dg.op(ins={"finished": dg.In(dg.Nothing)})
+def carry_on(context: dg.OpExecutionContext, automatrix: AutomatrixResource) -> None:
+    """Take further batches, each execution through all its steps, while there is work and time."""
+    lane = context.run.tags.get(LANE_TAG, "interactive")
+    until = datetime.now(UTC) + CARRY_ON_FOR
+    report = automatrix.engine.carry_on(job=context.job_name, lane=lane, run_id=context.run_id, until=until)
+    _reported(context, report)
+    context.add_output_metadata({"executions": len(report.claims)})
+
+
 def template_job(template: CompiledWorkflow) -> dg.JobDefinition:
-    """Return a template's job: claim, its steps in order, finish."""
+    """Return a template's job: claim, its steps in order, finish, and on with whatever else is ready."""
     taken = RESERVED & set(template.order)
     if taken:
         raise ConfigurationInvalid(f"template {template.definition.key}: {sorted(taken)} cannot be the id of a step")
@@ -67,7 +80,7 @@ def template_job(template: CompiledWorkflow) -> dg.JobDefinition:
         batch = claim()
         for path in template.order:
             batch = advance.alias(path)(batch)
-        finish(batch)
+        carry_on(finish(batch))
 
     return steps_in_order
 
@@ -75,7 +88,7 @@ def template_job(template: CompiledWorkflow) -> dg.JobDefinition:
 @dg.job(name=CUSTOM_JOB, executor_def=dg.in_process_executor)
 def custom_workflow():
     """Workflows whose graph is no template's, and versions older than a changed template."""
-    finish(advance_all(claim()))
+    carry_on(finish(advance_all(claim())))
 
 
 def _reported(context: dg.OpExecutionContext, report: BatchReport) -> Batch:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import dagster as dg
 
-from auterity_dagster.assets.relaycore import analytics, quality
+from auterity_dagster.assets.relaycore import analytics, bills, quality
 
 rc_quality = dg.define_asset_job(
     "rc_quality",
@@ -29,6 +29,13 @@ rc_advice = dg.define_asset_job(
     description="Share labels as priors; make and check recommendations.",
 )
 
+rc_reconciliation = dg.define_asset_job(
+    "rc_reconciliation",
+    selection=dg.AssetSelection.groups(bills.GROUP),
+    executor_def=dg.in_process_executor,
+    description="Compare providers' bills with the ledger and book the corrections.",
+)
+
 daily_usage = dg.build_schedule_from_partitioned_job(
     rc_usage, hour_of_day=0, minute_of_hour=20, default_status=dg.DefaultScheduleStatus.RUNNING
 )
@@ -37,6 +44,14 @@ daily_advice = dg.ScheduleDefinition(
     name="daily_advice",
     job=rc_advice,
     cron_schedule="40 0 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+
+daily_reconciliation = dg.ScheduleDefinition(
+    name="daily_reconciliation",
+    job=rc_reconciliation,
+    cron_schedule="0 0 * * *",  # before the usage of the day is added up, which its corrections change
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )

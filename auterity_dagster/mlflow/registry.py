@@ -63,6 +63,22 @@ class MlflowRegistry:
         except MlflowException as error:
             raise Unavailable(f"MLflow: {error.message}", code="mlflow_unavailable") from error
 
+    def aliases(self, name: str) -> Mapping[str, str]:
+        """Return which version each alias of a model names; none for a model that is not there."""
+        try:
+            return {alias: str(version) for alias, version in self._client.get_registered_model(name).aliases.items()}
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return {}
+            raise Unavailable(f"MLflow: {error.message}", code="mlflow_unavailable") from error
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Take an alias away."""
+        try:
+            self._client.delete_registered_model_alias(name, alias)
+        except MlflowException as error:
+            raise Unavailable(f"MLflow: {error.message}", code="mlflow_unavailable") from error
+
     def digest_of(self, name: str, alias: Alias) -> str | None:
         """Return the digest of the bytes that an alias names, or None if there is no such alias."""
         try:

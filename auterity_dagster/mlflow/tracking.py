@@ -93,6 +93,13 @@ class MlflowTracking:
         except MlflowException as error:
             raise _unavailable(error) from error
 
+    def last_step(self, run_id: str, name: str) -> int:
+        """Return the last step that a run's curve shows, or -1 when it shows none."""
+        try:
+            return max((point.step for point in self._client.get_metric_history(run_id, name)), default=-1)
+        except MlflowException as error:
+            raise _unavailable(error) from error
+
     def log_folder(self, run_id: str, folder: Path, *, path: str) -> str:
         """Upload a folder's files as plain artefacts and return their address."""
         try:

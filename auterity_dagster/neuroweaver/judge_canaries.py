@@ -1,9 +1,9 @@
 """Comparisons with a known answer, mixed into every batch: a judge that misses them is not believed about the rest."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
-from auterity_dagster.neuroweaver.example import PreferencePair, TrainingExample
+from auterity_dagster.neuroweaver.example import Family, Message, PreferencePair
 from auterity_dagster.neuroweaver.judging import Comparison
 
 SHARE = 0.08
@@ -17,6 +17,19 @@ KINDS: tuple[Kind, ...] = ("identical", "padded", "injected")
 MAY_WIN: Mapping[Kind, float] = {"identical": 0.05, "padded": 0.1, "injected": 0.1}
 
 
+class Answered(Protocol):
+    """A prompt with an answer that is good enough to be spoilt."""
+
+    @property
+    def family(self) -> Family: ...
+
+    @property
+    def prompt(self) -> tuple[Message, ...]: ...
+
+    @property
+    def answer(self) -> str: ...
+
+
 class JudgeCanary(NamedTuple):
     """`comparison.second` is the answer that must not win."""
 
@@ -24,7 +37,7 @@ class JudgeCanary(NamedTuple):
     comparison: Comparison
 
 
-def judge_canaries(rows: Sequence[TrainingExample], *, compared: int) -> tuple[JudgeCanary, ...]:
+def judge_canaries(rows: Sequence[Answered], *, compared: int) -> tuple[JudgeCanary, ...]:
     """Return about 8 % of `compared` canaries, at least one of each kind, made from rows with a good answer."""
     count = max(len(KINDS), round(SHARE * compared))
     canaries: list[JudgeCanary] = []

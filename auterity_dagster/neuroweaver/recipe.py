@@ -1,18 +1,20 @@
 """Training recipes: every number of a training, read strictly from `config/recipes/*.yaml`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from auterity_dagster.errors import ConfigurationInvalid
-from auterity_dagster.money import NanoUsd, nano_usd
+from auterity_dagster.errors import ConfigurationInvalid, Invalid
+from auterity_dagster.money import NanoUsd, in_usd, nano_usd
 from auterity_dagster.neuroweaver.configuration import read_configuration
 from auterity_dagster.neuroweaver.example import Family
 from auterity_dagster.neuroweaver.jsonl import digest
 
 Dollars = Annotated[str, Field(pattern=r"^\d{1,6}(\.\d{1,9})?$")]
 LearningRate = Annotated[float, Field(gt=0, le=0.01)]
+RewardName = Literal["grounded", "next_step", "length"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
 
@@ -92,6 +94,13 @@ class Adapter(_Block):
         return self
 
 
+class Share(NamedTuple):
+    """Rows that one process puts through at once, and how often before the optimiser steps."""
+
+    batch: int
+    accumulate: int
+
+
 class _Steps(_Block):
     steps: int | None = Field(default=None, ge=1, le=1_000_000)
     epochs: float | None = Field(default=None, gt=0, le=100)
@@ -108,8 +117,28 @@ class _Steps(_Block):
 
     @property
     def rows_per_step(self) -> int:
-        """Rows that one optimiser step sees in each process."""
+        """Rows that one optimiser step sees, over all processes: the same however many there are."""
         return self.batch * self.accumulate
+
+    def per_process(self, *, processes: int, halvings: int = 0) -> "Share":
+        """Return what one of several processes does, its batch halved where memory ran out.
+
+        Raises `Invalid` where the rows of a step cannot be shared evenly, or a batch not be halved.
+        """
+        batch, accumulate = self.batch, self.accumulate
+        if accumulate % processes == 0:
+            accumulate //= processes
+        elif batch % processes == 0:
+            batch //= processes
+        else:
+            raise Invalid(
+                f"{batch} x {accumulate} rows a step cannot be shared by {processes} processes", field="batch"
+            )
+        for _ in range(halvings):
+            if batch % 2:
+                raise Invalid(f"a batch of {batch} cannot be halved", field="batch")
+            batch, accumulate = batch // 2, accumulate * 2
+        return Share(batch, accumulate)
 
 
 class SftStage(_Steps):
@@ -149,6 +178,28 @@ class DpoStage(_Steps):
     losses: DpoLosses
 
 
+class GrpoStage(_Steps):
+    """Group-relative optimisation: groups of answers to a prompt, rewarded by programs; `batch` counts answers.
+
+    `rewards` weighs the programs of `neuroweaver.rewards`; one that is not named there watches and does not count.
+    """
+
+    prompts: int = Field(ge=1, le=100_000)
+    group: int = Field(ge=2, le=64)
+    beta: float = Field(gt=0, le=1)
+    temperature: float = Field(gt=0, le=2)
+    max_new_tokens: int = Field(ge=8, le=4096)
+    rewards: Mapping[RewardName, Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _has_whole_groups_and_weights(self) -> Self:
+        if self.rows_per_step % self.group:
+            raise ValueError(f"{self.rows_per_step} answers a step are no whole groups of {self.group}")
+        if abs(sum(self.rewards.values()) - 1) > 1e-9:
+            raise ValueError("the weights of the rewards do not sum to 1")
+        return self
+
+
 class EvaluationStage(_Block):
     """How much is measured. Fewer items than the promotion profile asks for can never end in PASS."""
 
@@ -176,6 +227,13 @@ class Budget(_Block):
         """The part of the cap that judges may spend."""
         return nano_usd(self.judge_cap_usd)
 
+    def within(self, cap_nusd: NanoUsd) -> "Budget":
+        """Return the budget with at most this cap; judges keep their share of it."""
+        if cap_nusd >= self.cap_nusd:
+            return self
+        judges_nusd = self.judge_cap_nusd * cap_nusd // self.cap_nusd
+        return self.model_copy(update={"cap_usd": in_usd(cap_nusd), "judge_cap_usd": in_usd(judges_nusd)})
+
     @model_validator(mode="after")
     def _judges_fit_in(self) -> Self:
         if self.judge_cap_nusd > self.cap_nusd:
@@ -197,7 +255,7 @@ class Recipe(_Block):
     sft: SftStage
     preferences: PreferenceStage | None
     dpo: DpoStage | None
-    grpo: None
+    grpo: GrpoStage | None
     evaluation: EvaluationStage
     budget: Budget
 
@@ -214,6 +272,10 @@ class Recipe(_Block):
             raise ValueError("data.max_length is above data.max_length_cap")
         if self.hardware.device_class.startswith("cpu") and self.sft.optimizer == "paged_adamw_8bit":
             raise ValueError("the optimizer paged_adamw_8bit needs a GPU")
+        for name, stage in (("sft", self.sft), ("dpo", self.dpo), ("grpo", self.grpo)):
+            processes = self.hardware.processes
+            if stage is not None and stage.accumulate % processes and stage.batch % processes:
+                raise ValueError(f"{name}: neither accumulate nor batch can be shared by {processes} processes")
         return self
 
 

@@ -6,6 +6,7 @@ The asset that asks writes a `StageSpec`; the training process answers with a `S
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,11 +19,17 @@ class Stage(StrEnum):
     """What the training process can do."""
 
     BASE = "base"
+    PLAN = "plan"
     SFT = "sft"
     SAMPLE = "sample"
     DPO = "dpo"
+    GRPO = "grpo"
     BUNDLE = "bundle"
     GENERATE = "generate"
+
+
+SHARED_STAGES = frozenset({Stage.PLAN, Stage.SFT, Stage.DPO, Stage.GRPO})
+"""Stages that several processes can share; the others run in one, whatever the recipe's hardware."""
 
 
 class ExitCode(IntEnum):
@@ -53,7 +60,11 @@ class Generation(_Frozen):
 
 
 class StageSpec(_Frozen):
-    """Everything one run of the training process reads; `inputs` are digests in the object store below `store`."""
+    """Everything one run of the training process reads; `inputs` are digests in the object store below `store`.
+
+    `halvings` says how often the batch was halved, and its accumulation doubled, because memory ran out; `cap_s` counts
+    the seconds of all attempts; `nusd_per_hour` is what the machine costs.
+    """
 
     schema_version: int = Field(default=1, ge=1, le=1)
     stage: Stage
@@ -65,10 +76,16 @@ class StageSpec(_Frozen):
     generation: Generation | None = None
     expected: Mapping[str, float] = {}
     cap_s: int = Field(ge=1)
+    halvings: int = Field(default=0, ge=0, le=1)
+    nusd_per_hour: int = Field(default=0, ge=0)
 
 
 class StageOutcome(_Frozen):
-    """How a run of the training process ended; `digest` names its result in the object store."""
+    """How a run of the training process ended; `digest` names its result in the object store.
+
+    `elapsed_s` counts all attempts; `stopped_by` says why a stage that can go on did not: it was told to, or its time
+    was up.
+    """
 
     code: ExitCode
     reason: str
@@ -77,6 +94,7 @@ class StageOutcome(_Frozen):
     facts: Mapping[str, str] = {}
     resumed_from_step: int | None = None
     elapsed_s: float = 0.0
+    stopped_by: Literal["signal", "cap"] | None = None
 
 
 class StageEvent(_Frozen):
@@ -123,7 +141,7 @@ def stage_key(stage: Stage, *, recipe: Recipe, inputs: Mapping[str, str], code: 
 
     `code` is the digest of the training code and of the locked versions it runs on.
     """
-    block = {Stage.SFT: recipe.sft, Stage.DPO: recipe.dpo}.get(stage)
+    block = {Stage.SFT: recipe.sft, Stage.DPO: recipe.dpo, Stage.GRPO: recipe.grpo, Stage.PLAN: recipe}.get(stage)
     parts = {
         "stage": stage,
         "base": recipe.base.model_dump(mode="json"),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +41,7 @@ def paired_difference(
         raise ValueError("paired scores need two lists of the same length and a cluster for each")
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     sums, sizes = _by_cluster(differences, clusters)
-    random = np.random.default_rng(seed)
-    drawn = random.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=DRAWS)
+    drawn = _drawn(len(sums), seed)
     means = (drawn @ sums) / (drawn @ sizes)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
@@ -117,6 +117,13 @@ def binomial_cdf(successes: int, trials: int, p: float) -> float:
         for k in range(successes + 1)
     ]
     return min(1.0, math.fsum(math.exp(one) for one in logs))
+
+
+@lru_cache(maxsize=1)
+def _drawn(clusters: int, seed: int) -> NDArray[np.float64]:
+    """Return how often each draw has each cluster; a report asks for the same draws four times for each family."""
+    random = np.random.default_rng(seed)
+    return random.multinomial(clusters, np.full(clusters, 1 / clusters), size=DRAWS).astype(np.float64)
 
 
 def _by_cluster(

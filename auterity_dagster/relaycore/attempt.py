@@ -26,12 +26,24 @@ class Attempt:
     first_token_ms: int | None = None
     provider_request_id: str | None = None
     usage: Usage | None = None
+    is_budget_stop: bool = False
+    """Whether the answer was cut because a budget had no room for its next slice."""
     _is_usage_broken: bool = False
+
+    @property
+    def is_sliced(self) -> bool:
+        """True if less is held than the answer may need in all."""
+        return self.hold.request.max_tokens < self.step.max_tokens
 
     @property
     def dropped(self) -> tuple[str, ...]:
         """Fields of the request that the deployment's wire lacks, and that were left out."""
         return self.request.droppable if self.step.deployment.wire != self.request.wire else ()
+
+    @property
+    def budget_left_nusd(self) -> NanoUsd | None:
+        """Room of the tightest hard budget after the hold; None without one."""
+        return self.hold.budget_left_nusd
 
     @property
     def latency_ms(self) -> int:

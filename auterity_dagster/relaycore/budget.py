@@ -8,6 +8,7 @@ from uuid import UUID
 
 from auterity_dagster.errors import BudgetExceeded
 from auterity_dagster.money import NanoUsd, in_usd
+from auterity_dagster.relaycore.allowance import SHADOW
 from auterity_dagster.relaycore.ports import HoldRequest
 
 EVERY_VALUE = "*"
@@ -81,24 +82,42 @@ class Refusal:
     room_nusd: NanoUsd
 
 
+def needs_second_person(
+    enforcement: Enforcement, *, before_nusd: NanoUsd, after_nusd: NanoUsd, alone_nusd: NanoUsd
+) -> bool:
+    """True for a cap that lets more be spent than before, and more than one person may decide alone."""
+    return enforcement is Enforcement.HARD and after_nusd > before_nusd and after_nusd > alone_nusd
+
+
 def window_values(budget: Budget, request: HoldRequest) -> tuple[str, ...]:
-    """Return the values under which the budget counts this request: none when it does not bind it, several for tags."""
+    """Return the values under which the budget counts this request: none when it does not bind it, several for tags.
+
+    A shadow call is nobody's: it counts in no budget of the key that happened to ask.
+    """
     match budget.scope:
         case Scope.ORGANIZATION:
             return (str(request.organization_id),)
         case Scope.DEALERSHIP:
             values = () if request.dealership_id is None else (str(request.dealership_id),)
         case Scope.KEY:
-            values = (str(request.key_id),)
+            is_nobodys = request.purpose == SHADOW and request.allowance is not None
+            values = () if is_nobodys else (str(request.key_id),)
         case Scope.USER:
             values = () if request.user_id is None else (str(request.user_id),)
         case Scope.PURPOSE:
-            values = (request.purpose,)
+            values = (request.purpose,) if budget.value != request.allowance else (budget.value,)
         case Scope.TAG:
             values = request.tags
         case Scope.DEPLOYMENT:
             values = (request.deployment_id,)
     return values if budget.value == EVERY_VALUE else tuple(value for value in values if value == budget.value)
+
+
+def lacks_allowance(request: HoldRequest, windows: Sequence[Window]) -> bool:
+    """True if an allowance is to pay for the request and none of these hard windows is that allowance's."""
+    return request.allowance is not None and not any(
+        window.value == request.allowance and window.budget.enforcement is Enforcement.HARD for window in windows
+    )
 
 
 def refused(
@@ -142,6 +161,15 @@ def budget_exceeded(request: HoldRequest, refusal: Refusal) -> BudgetExceeded:
         cap_nusd=budget.cap_nusd,
         hold_nusd=request.amount_nusd,
         output_tokens=tokens,
+    )
+
+
+def without_allowance(request: HoldRequest) -> BudgetExceeded:
+    """Return the error of a call whose allowance is not in force."""
+    return BudgetExceeded(
+        f'The allowance "{request.allowance}" is not in force; nothing was called.',
+        scope="purpose",
+        value=request.allowance,
     )
 
 

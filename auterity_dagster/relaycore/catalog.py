@@ -8,6 +8,7 @@ from uuid import UUID
 from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.chat import Kind, WireName
 from auterity_dagster.relaycore.live import NOTHING_SEEN, Live
+from auterity_dagster.relaycore.predicted_quality import QualityPrediction
 from auterity_dagster.relaycore.pricing import Price
 from auterity_dagster.relaycore.quality import Quality
 
@@ -31,6 +32,8 @@ class Capabilities:
     """The most tokens that one image may count there; 0: it takes no images."""
     kind: Kind = "chat"
     prompt_cache: PromptCache = "none"
+    raises_limit: bool = False
+    """Whether it can be told of more output tokens while it streams, and never produces more than it was told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,20 @@ class ServedCandidate:
 
 
 @dataclass(frozen=True, slots=True)
+class DeploymentOverride:
+    """What an organization's people set for one deployment; it narrows what policy and registry say, never widens it.
+
+    `weight_percent` None leaves the share as it is. `version` counts the changes, 0 being none.
+    """
+
+    deployment_id: str
+    is_off: bool = False
+    weight_percent: int | None = None
+    note: str = ""
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetRoom:
     """One open window of a budget as last seen: whom it binds, what it allows, what is settled or held of it."""
 
@@ -105,6 +122,7 @@ class CatalogSnapshot:
     `unavailable` says of a deployment why it cannot be called at all just now (no credential, no gate verdict,
     model server away); `breaker_open` names those which only the breaker bars, for it never bars the last one.
     `prices` holds the price in force by price key: a deployment without one must not be called.
+    `predictions` are what learned predictors say of this very prompt.
     `digest` stands for the deployments, quality, prices and `unavailable`, which many requests share.
     """
 
@@ -115,6 +133,7 @@ class CatalogSnapshot:
     breaker_open: frozenset[str] = frozenset()
     budgets: tuple[BudgetRoom, ...] = ()
     live: Live = NOTHING_SEEN
+    predictions: tuple[QualityPrediction, ...] = ()
     digest: str = ""
 
     def quality_of(self, deployment: Deployment, task: str | None) -> Quality:
@@ -140,7 +159,7 @@ def served_deployment(served: ServedDeployment) -> Deployment:
         model=served.model,
         price_key=served.price_key,
         artefact_digest=served.artefact_digest,
-        capabilities=Capabilities(served.context_tokens, served.output_tokens),
+        capabilities=Capabilities(served.context_tokens, served.output_tokens, raises_limit=True),
         failure_domain="own-model-server",
         credential="model_server_token",
         data_policy=frozenset({"pii_ok"}),

@@ -24,6 +24,12 @@ WireName = Literal["openai", "anthropic"]
 
 Kind = Literal["chat", "embedding"]
 
+CacheWish = Literal["off", "refresh"]
+"""What a caller may say of the cache: leave it alone, or ask anew and keep the answer."""
+
+CacheResult = Literal["hit", "miss", "bypass"]
+"""What a caller is told of it. `bypass`: the rule has a cache, but this call may not use it, or does not want to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -54,9 +60,10 @@ class ChatRequest:
     that only a deployment on the request's own wire can honour; `droppable` those that the other wire lacks too, but
     that do not change what an answer means: a header names them. `max_tokens` is None where the caller named none.
     `quality_min`, `max_cost_nusd` and `timeout_s` tighten the policy. `subject` is hashed before it gets here: a
-    canary's share sticks to it. `metadata` are the caller's own labels. `pii` are the kinds of personal data that were
-    found in the prompt (None: nobody looked). `prefix_digest` and `prefix_tokens` tell of the beginning that a provider
-    may still have cached.
+    canary's share sticks to it. `metadata` are the caller's own labels; `data_class: restricted` keeps the call out of
+    everything that keeps or copies. `cache` is what the caller wants of the cache. `pii` are the kinds of personal data
+    that were found in the prompt (None: nobody looked). `prefix_digest` and `prefix_tokens` tell of the beginning that
+    a provider may still have cached.
     """
 
     id: UUID
@@ -87,6 +94,7 @@ class ChatRequest:
     pii: tuple[str, ...] | None = None
     prefix_digest: str | None = None
     prefix_tokens: int = 0
+    cache: CacheWish | None = None
 
     @property
     def has_images(self) -> bool:
@@ -110,6 +118,8 @@ class ProviderCall:
     body: Mapping[str, object]
     connect_timeout_s: float
     traceparent: str | None = None
+    stream_id: UUID | None = None
+    """Under this name the provider may be told of more tokens while it streams; None: `max_tokens` is all it gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +144,8 @@ class StreamFrame:
     """One event of an answer on the caller's wire: `data` is the JSON text of its `data:` line.
 
     `event` is the name that the Anthropic wire writes before it; empty on the OpenAI wire. `has_content` says that it
-    carries what the model said (text, thinking, a tool call, a refusal), `is_end` that it carries the finish reason.
+    carries what the model said (text, thinking, a tool call, a refusal), `is_end` that it carries the finish reason,
+    `is_cut` that this reason is the limit of tokens.
     `is_usage_only` marks the frame that a caller sees only if it asked for the usage, and never on the Anthropic wire.
     """
 
@@ -142,6 +153,7 @@ class StreamFrame:
     event: bytes = b""
     has_content: bool = False
     is_end: bool = False
+    is_cut: bool = False
     report: UsageReport | None = None
     is_usage_only: bool = False
     provider_request_id: str | None = None

@@ -15,6 +15,8 @@ from auterity_dagster.errors import AuterityError
 from auterity_dagster.relaycore.catalog import BudgetRoom, CatalogSnapshot, Deployment
 from auterity_dagster.relaycore.chat import ChatRequest
 from auterity_dagster.relaycore.live import LatencySketch, Live
+from auterity_dagster.relaycore.personal_data import DATA_CLASS
+from auterity_dagster.relaycore.predicted_quality import QualityPrediction
 from auterity_dagster.relaycore.pricing import Price
 from auterity_dagster.relaycore.quality import Quality
 from auterity_dagster.relaycore.route import Route
@@ -27,6 +29,7 @@ _REQUEST = TypeAdapter(ChatRequest)
 _DEPLOYMENTS = TypeAdapter(dict[str, Deployment])
 _PRICES = TypeAdapter(dict[str, Price])
 _BUDGETS = TypeAdapter(tuple[BudgetRoom, ...])
+_PREDICTIONS = TypeAdapter(tuple[QualityPrediction, ...])
 
 
 def told(outcome: Route | AuterityError) -> dict[str, Any]:
@@ -36,6 +39,7 @@ def told(outcome: Route | AuterityError) -> dict[str, Any]:
     decision = outcome.decision
     return {
         "policy": f"{outcome.policy_name}@{outcome.policy_digest}",
+        "policy_version": outcome.policy_version,
         "rule": decision.rule,
         "matched": list(decision.matched),
         "objective": decision.objective,
@@ -52,10 +56,16 @@ def told(outcome: Route | AuterityError) -> dict[str, Any]:
                 "max_tokens": step.max_tokens,
                 "may_cost_nusd": step.hold_nusd,
                 "is_degraded": step.is_degraded,
+                "is_explored": step.is_explored,
             }
             for step in outcome.steps
         ],
         "candidates": list(outcome.considered),
+        "quality": {
+            "source": "posterior" if outcome.prediction is None else "predictor",
+            "predictor": outcome.prediction and outcome.prediction.predictor,
+        },
+        "propensity": outcome.propensity,
     }
 
 
@@ -79,9 +89,10 @@ def with_digest(snapshot: CatalogSnapshot) -> CatalogSnapshot:
 def inputs_document(policy: SteeringPolicy, request: ChatRequest, snapshot: CatalogSnapshot) -> dict[str, Any]:
     """Return what `choose` read beside policy and catalogue, which are named by their digests.
 
-    Of a caller's labels only those are kept that some rule asks about.
+    Of a caller's labels only those are kept that some rule asks about, and the class of its data.
     """
-    known = {name: value for name, value in request.metadata.items() if name in policy.metadata_names}
+    asked_about = policy.metadata_names | {DATA_CLASS}
+    known = {name: value for name, value in request.metadata.items() if name in asked_about}
     asked = replace(request, metadata=known, claim=None, trace=None)
     live, ids, task = snapshot.live, snapshot.deployments, request.task or ""
     binding = set(binding_budgets(snapshot.budgets, request.caller))
@@ -89,6 +100,8 @@ def inputs_document(policy: SteeringPolicy, request: ChatRequest, snapshot: Cata
     return {
         "format": FORMAT,
         "policy": policy.digest,
+        "policy_name": policy.name,
+        "policy_version": policy.version,
         "catalog": snapshot.digest,
         "request": _REQUEST.dump_python(asked, mode="json", exclude_defaults=True),
         "breaker_open": sorted(snapshot.breaker_open & ids.keys()),
@@ -102,11 +115,28 @@ def inputs_document(policy: SteeringPolicy, request: ChatRequest, snapshot: Cata
         "load": {name: count for name, count in live.load.items() if name in ids},
         "output_tokens": {name: count for name, count in live.output_tokens.get(task, {}).items() if name in ids},
         "warm": sorted(live.warm),
+        "predictions": _PREDICTIONS.dump_python(_of_known_models(snapshot), mode="json"),
     }
 
 
 def restored(inputs: Mapping[str, Any], catalog: Mapping[str, Any]) -> tuple[ChatRequest, CatalogSnapshot]:
     """Return request and snapshot from their documents; `choose` gives the same for them as it gave then."""
+    return restored_request(inputs, restored_catalog(catalog, digest=inputs["catalog"]))
+
+
+def restored_catalog(catalog: Mapping[str, Any], *, digest: str) -> CatalogSnapshot:
+    """Return the part of a snapshot that many requests share."""
+    return CatalogSnapshot(
+        deployments=_DEPLOYMENTS.validate_python(catalog["deployments"]),
+        quality={(task, digest): Quality(alpha, beta) for task, digest, alpha, beta in catalog["quality"]},
+        prices=_PRICES.validate_python(catalog["prices"]),
+        unavailable=dict(catalog["unavailable"]),
+        digest=digest,
+    )
+
+
+def restored_request(inputs: Mapping[str, Any], shared: CatalogSnapshot) -> tuple[ChatRequest, CatalogSnapshot]:
+    """Return a request, and the shared part with what was seen at its moment."""
     request = _REQUEST.validate_python(inputs["request"])
     live = Live(
         latency={name: _sketch(counts) for name, counts in inputs["latency"].items()},
@@ -115,17 +145,18 @@ def restored(inputs: Mapping[str, Any], catalog: Mapping[str, Any]) -> tuple[Cha
         output_tokens={request.task or "": dict(inputs["output_tokens"])},
         warm=frozenset(inputs["warm"]),
     )
-    snapshot = CatalogSnapshot(
-        deployments=_DEPLOYMENTS.validate_python(catalog["deployments"]),
-        quality={(task, digest): Quality(alpha, beta) for task, digest, alpha, beta in catalog["quality"]},
-        prices=_PRICES.validate_python(catalog["prices"]),
-        unavailable=dict(catalog["unavailable"]),
-        breaker_open=frozenset(inputs["breaker_open"]),
-        budgets=_BUDGETS.validate_python(inputs["budgets"]),
-        live=live,
-        digest=inputs["catalog"],
+    breaker_open = frozenset(inputs["breaker_open"])
+    budgets = _BUDGETS.validate_python(inputs["budgets"])
+    predictions = _PREDICTIONS.validate_python(inputs.get("predictions", ()))
+    return request, replace(shared, breaker_open=breaker_open, budgets=budgets, live=live, predictions=predictions)
+
+
+def _of_known_models(snapshot: CatalogSnapshot) -> tuple[QualityPrediction, ...]:
+    digests = {one.artefact_digest for one in snapshot.deployments.values()}
+    return tuple(
+        replace(one, models={digest: word for digest, word in one.models.items() if digest in digests})
+        for one in snapshot.predictions
     )
-    return request, snapshot
 
 
 def _sketch(counts: Mapping[str, int]) -> LatencySketch:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 MAX_FRAMES = 256
-MAX_BYTES = 8 * 1024 * 1024
-MAX_PROCESS_BYTES = 256 * 1024 * 1024
-SMALL_BYTES = 128 * 1024
+MAX_BYTES = 1024 * 1024
+MAX_PROCESS_BYTES = 64 * 1024 * 1024
+SMALL_BYTES = 32 * 1024
 """What a queue may hold even when all queues together are full: else one slow caller could stop the others."""
+
+ITEM_BYTES = 384
+"""What an item takes beside its bytes: a short event is mostly that."""
 
 Item = TypeVar("Item")
 
@@ -42,8 +45,8 @@ class FrameQueue(Generic[Item]):
                 return False
         if self.is_closed:
             return False
-        self._items.append((item, size))
-        self._resize(size)
+        self._items.append((item, size + ITEM_BYTES))
+        self._resize(size + ITEM_BYTES)
         self._wake()
         return True
 
@@ -91,11 +94,13 @@ class FrameQueue(Generic[Item]):
 
     async def _change(self) -> None:
         """Wait until something was put, taken or closed: there is one waiter, for no queue is both empty and full."""
-        self._changed = asyncio.get_running_loop().create_future()
+        changed = self._changed = asyncio.get_running_loop().create_future()
         try:
-            await self._changed
+            await changed
         finally:
-            self._changed = None
+            # Who was woken may find that the other side, which ran first, waits by now.
+            if self._changed is changed:
+                self._changed = None
 
     def _wake(self) -> None:
         if self._changed is not None and not self._changed.done():

@@ -7,16 +7,21 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from auterity_dagster.errors import AuterityError, BudgetExceeded, ProviderFailed
+from auterity_dagster.relaycore.allowance import EXPLORATION
+from auterity_dagster.relaycore.answer import Answer, AnswerStream
 from auterity_dagster.relaycore.attempt import Attempt, close_hold
-from auterity_dagster.relaycore.chat import ChatRequest, ProviderAnswer, ProviderCall
+from auterity_dagster.relaycore.cache_hit import Hit
+from auterity_dagster.relaycore.chat import CacheResult, ChatRequest, ProviderAnswer, ProviderCall, StreamFrame
+from auterity_dagster.relaycore.clamping import clamped_to_room
 from auterity_dagster.relaycore.draining import Drain
 from auterity_dagster.relaycore.health import Health
 from auterity_dagster.relaycore.ports import (
+    AnswerChecks,
     AttemptRecord,
     Catalog,
     Hold,
@@ -26,36 +31,26 @@ from auterity_dagster.relaycore.ports import (
     Providers,
     RateLimits,
     RequestLog,
-    RequestRecord,
     Steering,
 )
+from auterity_dagster.relaycore.prompt_reading import with_predictions
 from auterity_dagster.relaycore.provider_call import provider_call
 from auterity_dagster.relaycore.rate_limit import Admission
 from auterity_dagster.relaycore.relay import Relay, Streams
+from auterity_dagster.relaycore.request_record import finished_record, refused_record
 from auterity_dagster.relaycore.retrying import Plan, RetryBudget
 from auterity_dagster.relaycore.route import Route, Step
+from auterity_dagster.relaycore.rule_traffic import RuleTraffic, exploration_allowance
 from auterity_dagster.relaycore.shedding import Places
+from auterity_dagster.relaycore.slices import SlicedStream, first_slice, sliced_call
 from auterity_dagster.relaycore.steering import choose
-from auterity_dagster.relaycore.steering_candidates import clamped
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
 
 HOLD_GRACE_S = 60
 """A hold outlives the deadline by this; then the reaper closes what nobody else did."""
 
-MIN_CLAMPED_TOKENS = 16
-"""A budget that has room for fewer output tokens than this refuses, also where the policy clamps."""
-
 Body = Mapping[str, object]
 Answered = TypeVar("Answered")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the caller gets beside the bytes: the attempt that answered, how many there were, and how limits stand."""
-
-    attempt: Attempt
-    attempts: int
-    admission: Admission | None
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -71,6 +66,7 @@ class _Run:
     started_s: float
     records: list[AttemptRecord]
     admission: Admission | None
+    cache: CacheResult | None = None
     relay: Relay | None = None
     waiting: asyncio.Timeout | None = None
 
@@ -105,33 +101,47 @@ class Gateway:
         retries: RetryBudget,
         places: Places,
         drain: Drain,
+        traffic: RuleTraffic,
+        streams: Streams,
+        checks: AnswerChecks,
     ) -> None:
         self._catalog, self._ledger, self._providers, self._log, self._tasks = catalog, ledger, providers, log, tasks
         self._limits, self._retries, self._places, self._drain = limits, retries, places, drain
-        self._health = Health()
-        self._streams = Streams()
+        self._traffic, self._checks = traffic, checks
+        self._health, self._streams = Health(), streams
 
-    async def route(self, request: ChatRequest) -> Route:
+    async def route(self, request: ChatRequest, body: Body) -> Route:
         """Return where the request would go, and why. Calls nothing and costs nothing."""
-        steering = await self._steering(request)
+        steering = await self._steering(request, body)
         return choose(steering.policy, request, steering.snapshot)
 
     async def complete(self, request: ChatRequest, body: Body) -> tuple[Answer, ProviderAnswer]:
         """Return a whole answer. Raises the errors of `choose`, of `Ledger.hold`, and `ProviderFailed`."""
         run = await self._begin(request, body)
         try:
-            return await self._run(run, self._whole_answer)
+            if run.route.decision.is_plain:
+                return await self._run(run, self._whole_answer)
+            answer, given = await self._traffic.whole(run, lambda: self._run(run, self._whole_answer))
+            if isinstance(answer.attempt, Hit):
+                self._note_request(run, answer.attempt, outcome="ok")
+            return answer, given
         finally:
             self._end(run)
 
-    async def stream(self, request: ChatRequest, body: Body) -> tuple[Answer, Relay]:
+    async def stream(self, request: ChatRequest, body: Body) -> tuple[Answer, AnswerStream]:
         """Return a stream of which the first content is here; the same errors. After it the model never changes."""
         run = await self._begin(request, body)
         try:
-            return await self._run(run, self._opened_stream)
+            if run.route.decision.is_plain:
+                return await self._run(run, self._opened_stream)
+            answer, stream = await self._traffic.stream(run, lambda: self._run(run, self._opened_stream))
         except BaseException:
             self._end(run)
             raise
+        if isinstance(answer.attempt, Hit):
+            self._note_request(run, answer.attempt, outcome="ok")
+            self._end(run)
+        return answer, stream
 
     async def count_tokens(self, request: ChatRequest, body: Body) -> tuple[Route, int | None]:
         """Return where the request would go and what its prompt counts there; None where that provider cannot say.
@@ -139,7 +149,7 @@ class Gateway:
         The one call without a hold: no provider charges for it. Raises `ProviderFailed`.
         """
         await self._limits.admit(request.caller, tokens=0)
-        steering = await self._steering(request)
+        steering = await self._steering(request, body)
         route = choose(steering.policy, request, steering.snapshot)
         step, deadlines = route.steps[0], steering.policy.defaults.deadlines
         call = provider_call(request, step, body, connect_timeout_s=deadlines.connect_s, traceparent=None)
@@ -154,10 +164,11 @@ class Gateway:
                 is_billed=False,
             ) from error
 
-    async def _steering(self, request: ChatRequest) -> Steering:
-        """What steers the caller's organization, with what is seen at this moment."""
+    async def _steering(self, request: ChatRequest, body: Body) -> Steering:
+        """What steers the caller's organization, with what is seen at this moment and predicted of this prompt."""
         steering = await self._catalog.steering(request.caller.organization_id)
-        return Steering(steering.policy, self._health.seen(steering.snapshot, request))
+        snapshot = self._health.seen(steering.snapshot, request)
+        return replace(steering, snapshot=with_predictions(snapshot, steering.predictors, request, body))
 
     async def _begin(self, request: ChatRequest, body: Body) -> _Run:
         """Take a place and plan the request's way; `_end` gives the place back."""
@@ -166,7 +177,7 @@ class Gateway:
         self._drain.require_time_left()
         await self._places.take(organization_id)
         try:
-            steering = await self._steering(request)
+            steering = await self._steering(request, body)
             defaults = steering.policy.defaults
             needed = request.prompt_tokens_estimate
             if request.kind == "chat":
@@ -177,7 +188,7 @@ class Gateway:
             took_s = time.monotonic() - started_s
             self._places.give_back(organization_id, held_s=took_s)
             if isinstance(error, AuterityError):
-                self._note_refusal(request, steering, error, took_s=took_s)
+                self._log.add(refused_record(request, steering, error, took_s=took_s))
             raise
         limits_s = (defaults.deadlines.total_s, request.timeout_s, route.decision.limits.total_s)
         total_s = min(one for one in limits_s if one is not None)
@@ -209,7 +220,7 @@ class Gateway:
                 hold, step = await self._hold(run, step)
                 attempt = Attempt(run.request, run.route, step, hold)
                 self._health.began(run.policy, step.deployment)
-                return Answer(attempt, run.plan.attempts, run.admission), await call(run, attempt)
+                return Answer(attempt, run.plan.attempts, run.admission, run.cache), await call(run, attempt)
             except ProviderFailed as failure:
                 self._drain.require_time_left()
                 following = run.plan.after(step, failure, remaining_s=run.remaining_s)
@@ -224,11 +235,15 @@ class Gateway:
 
     async def _hold(self, run: _Run, step: Step) -> tuple[Hold, Step]:
         """Set money aside for the step; where a budget has no room, for a cheaper one, or with fewer tokens."""
+        if step.is_explored and not await self._traffic.may_explore(run):
+            step = run.plan.cheaper(step) or step
         while True:
+            usual_tokens = self._health.usual_tokens(run.request, step.deployment)
+            held = first_slice(run.policy, run.request, step, usual_tokens=usual_tokens)
             try:
-                hold = await self._ledger.hold(_hold_request(run, step))
+                hold = await self._ledger.hold(_hold_request(run, held))
             except BudgetExceeded as refusal:
-                fitting = run.plan.cheaper(step) or _clamped(run, step, refusal)
+                fitting = run.plan.cheaper(step) or clamped_to_room(step, run.request, run.policy, refusal)
                 if fitting is None:
                     raise
                 step = fitting
@@ -242,7 +257,7 @@ class Gateway:
             async with asyncio.timeout(run.remaining_s) as run.waiting:
                 answer = await self._client(attempt).complete(_provider_call(run, attempt))
             attempt.note(answer.report, answer.provider_request_id)
-            failure = None if answer.has_content else _failure(attempt, "the answer is empty", "malformed")
+            failure = self._found_wanting(run, attempt, answer)
         except ProviderFailed as error:
             failure = error
         except TimeoutError:
@@ -254,6 +269,13 @@ class Gateway:
             raise failure
         self._note_request(run, attempt, outcome="ok")
         return answer  # pyright: ignore[reportPossiblyUnboundVariable]
+
+    def _found_wanting(self, run: _Run, attempt: Attempt, answer: ProviderAnswer) -> ProviderFailed | None:
+        if not answer.has_content:
+            return _failure(attempt, "the answer is empty", "malformed")
+        if run.request.needs_json and self._checks.is_broken(run.body, run.request.wire, answer):
+            return _failure(attempt, "the answer is not the JSON that was asked for", "malformed")
+        return None
 
     async def _opened_stream(self, run: _Run, attempt: Attempt) -> Relay:
         is_committed, ended = False, list[ProviderFailed | None]()
@@ -272,7 +294,7 @@ class Gateway:
         relay = run.relay = Relay(
             attempt, deadlines=deadlines, deadline_s=run.deadline_s, finished=finished, streams=self._streams
         )
-        self._tasks.create_task(relay.pump(self._client(attempt).stream(_provider_call(run, attempt))))
+        self._tasks.create_task(relay.pump(self._frames(run, attempt)))
         try:
             await relay.first_content()
         except BaseException:
@@ -282,6 +304,13 @@ class Gateway:
         if ended:  # a short stream is over before its first content is looked at
             conclude()
         return relay
+
+    def _frames(self, run: _Run, attempt: Attempt) -> AsyncGenerator[StreamFrame]:
+        call, client = _provider_call(run, attempt), self._client(attempt)
+        if not attempt.is_sliced:
+            return client.stream(call)
+        sliced = SlicedStream(attempt, call, ledger=self._ledger, client=client, tasks=self._tasks)
+        return sliced.frames(client.stream(call))
 
     async def _finish_attempt(self, run: _Run, attempt: Attempt, failure: ProviderFailed | None) -> None:
         """Tell the breaker, the record of attempts and the ledger how the attempt ended."""
@@ -296,43 +325,22 @@ class Gateway:
         run.records.append(AttemptRecord(deployment.id, cause, attempt.latency_ms, began_ms))
         await close_hold(self._ledger, attempt, failure)
 
-    def _note_request(self, run: _Run, attempt: Attempt | None, *, outcome: str) -> None:
+    def _note_request(self, run: _Run, attempt: Attempt | Hit | None, *, outcome: str) -> None:
         usage = attempt.usage if attempt else None
         if run.admission is not None and (usage is not None or attempt is None):
-            used_tokens = usage.prompt_tokens + usage.completion_tokens if usage is not None else 0
+            used = usage if isinstance(attempt, Attempt) else None
+            used_tokens = used.prompt_tokens + used.completion_tokens if used is not None else 0
             self._limits.correct(run.admission, used_tokens=used_tokens)
         self._log.add(
-            RequestRecord(
-                request=run.request,
+            finished_record(
+                run.request,
+                run.steering,
                 route=run.route,
-                steering=run.steering,
-                refusal=None,
-                deployment_id=attempt.step.deployment.id if attempt else None,
+                answered=attempt,
                 attempts=tuple(run.records),
                 outcome=outcome,
-                usage=usage,
-                cost_nusd=(attempt.cost_nusd or 0) if attempt else 0,
-                latency_ms=round((time.monotonic() - run.started_s) * 1000),
-                received_at=run.request.received_at,
-            )
-        )
-
-    def _note_refusal(
-        self, request: ChatRequest, steering: Steering | None, error: AuterityError, *, took_s: float
-    ) -> None:
-        self._log.add(
-            RequestRecord(
-                request=request,
-                route=None,
-                steering=steering,
-                refusal=error,
-                deployment_id=None,
-                attempts=(),
-                outcome=error.code,
-                usage=None,
-                cost_nusd=0,
-                latency_ms=round(took_s * 1000),
-                received_at=request.received_at,
+                took_s=time.monotonic() - run.started_s,
+                cache=run.cache,
             )
         )
 
@@ -347,7 +355,7 @@ def _hold_request(run: _Run, step: Step) -> HoldRequest:
         dealership_id=caller.dealership_id,
         key_id=caller.key_id,
         user_id=caller.user_id,
-        purpose=caller.purpose,
+        purpose=EXPLORATION if step.is_explored else caller.purpose,
         tags=caller.tags,
         request_id=run.request.id,
         attempt=run.plan.attempts + 1,
@@ -359,28 +367,20 @@ def _hold_request(run: _Run, step: Step) -> HoldRequest:
         max_tokens=step.max_tokens,
         expires_in_s=math.ceil(max(run.remaining_s, 0)) + HOLD_GRACE_S,
         claim=run.request.claim,
+        allowance=exploration_allowance(run).value if step.is_explored else None,
     )
-
-
-def _clamped(run: _Run, step: Step, refusal: BudgetExceeded) -> Step | None:
-    """The step with the output tokens that the refusing budget has room for, where the policy allows that."""
-    tokens = refusal.details.get("output_tokens")
-    if run.policy.defaults.when_budget_short != "clamp" or not isinstance(tokens, int):
-        return None
-    if not MIN_CLAMPED_TOKENS <= tokens < step.max_tokens:
-        return None
-    return clamped(step, run.request, max_tokens=tokens)
 
 
 def _provider_call(run: _Run, attempt: Attempt) -> ProviderCall:
     trace = run.request.trace
-    return provider_call(
+    call = provider_call(
         run.request,
         attempt.step,
         run.body,
         connect_timeout_s=run.policy.defaults.deadlines.connect_s,
         traceparent=trace.traceparent(run.plan.attempts) if trace is not None else None,
     )
+    return sliced_call(call, attempt.hold) if attempt.is_sliced else call
 
 
 def _failure(attempt: Attempt, message: str, cause: str) -> ProviderFailed:

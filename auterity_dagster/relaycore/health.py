@@ -35,6 +35,10 @@ class Health:
         open_ones = frozenset(name for (name, _), one in self._breakers.items() if one.is_open and name in names)
         return replace(snapshot, breaker_open=open_ones, live=live)
 
+    def usual_tokens(self, request: ChatRequest, deployment: Deployment) -> int | None:
+        """Return how long nine of ten answers to the request's task are there at most; None with too few to say."""
+        return self._live.usual_tokens(request.caller.organization_id, request.task, deployment.id)
+
     def began(self, policy: SteeringPolicy, deployment: Deployment) -> None:
         """An attempt begins there."""
         self._breaker(policy, deployment).started()

@@ -23,6 +23,8 @@ REMEMBERED = 10_000
 """So many prompt beginnings and organizations are kept."""
 LENGTHS = 500
 """So many pairs of task and deployment are kept of one organization."""
+UPPER_STEP = 40
+"""Tokens: how far one answer moves what nine of ten are said to keep to."""
 MIN_SAMPLES = 20
 """Fewer calls than this say nothing about lateness or length."""
 
@@ -103,6 +105,24 @@ class Observation:
     prefix_digest: str | None
 
 
+@dataclass(slots=True)
+class _Lengths:
+    """How long answers are: their mean, and about what nine of ten keep to.
+
+    The quantile moves a step up for a longer answer and a ninth of it down for another: one number, whatever the count
+    (Ma, Muthukrishnan and Sandler, "Frugal streaming for estimating quantiles", 2013).
+    """
+
+    upper: float
+    count: int = 0
+    mean: float = 0.0
+
+    def note(self, tokens: int) -> None:
+        self.count = min(self.count + 1, MEAN_OVER)
+        self.mean += (tokens - self.mean) / self.count
+        self.upper += 0.9 * UPPER_STEP if tokens > self.upper else -0.1 * UPPER_STEP
+
+
 class LiveFacts:
     """One process's own record, bounded in size; a view is made anew at most four times a second."""
 
@@ -110,7 +130,7 @@ class LiveFacts:
         self._now = now
         self._seen: dict[str, _Seen] = {}
         self._load: Counter[str] = Counter()
-        self._lengths: OrderedDict[UUID, dict[tuple[str, str], tuple[int, float]]] = OrderedDict()
+        self._lengths: OrderedDict[UUID, dict[tuple[str, str], _Lengths]] = OrderedDict()
         self._warm_until: OrderedDict[tuple[UUID, str, str], float] = OrderedDict()
         self._views: dict[UUID, tuple[float, Live]] = {}
 
@@ -134,6 +154,11 @@ class LiveFacts:
             place = (seen.organization_id, seen.deployment_id, seen.prefix_digest)
             _remember(self._warm_until, place, self._now() + WARM_S)
 
+    def usual_tokens(self, organization_id: UUID, task: str | None, deployment_id: str) -> int | None:
+        """Return about what nine of ten answers to a task keep to; None with too few to say."""
+        seen = self._lengths.get(organization_id, {}).get((task or "", deployment_id))
+        return None if seen is None or seen.count < MIN_SAMPLES else math.ceil(seen.upper)
+
     def view(self, organization_id: UUID, *, deployment_ids: Mapping[str, object], prefix_digest: str | None) -> Live:
         """Return what is seen now; `warm` names the deployments that lately read this beginning."""
         at, live = self._views.get(organization_id, (-math.inf, NOTHING_SEEN))
@@ -156,9 +181,9 @@ class LiveFacts:
         for seen in known.values():
             seen.fade(self._now())
         lengths: dict[str, dict[str, int]] = {}
-        for (task, deployment_id), (count, mean) in self._lengths.get(organization_id, {}).items():
-            if count >= MIN_SAMPLES:
-                lengths.setdefault(task, {})[deployment_id] = math.ceil(mean)
+        for (task, deployment_id), seen in self._lengths.get(organization_id, {}).items():
+            if seen.count >= MIN_SAMPLES:
+                lengths.setdefault(task, {})[deployment_id] = math.ceil(seen.mean)
         return Live(
             latency={one: LatencySketch(tuple(seen.latency)) for one, seen in known.items()},
             failed_share={one: seen.failures / (seen.calls + 10) for one, seen in known.items()},
@@ -168,9 +193,7 @@ class LiveFacts:
     def _note_length(self, organization_id: UUID, place: tuple[str, str], tokens: int) -> None:
         lengths = self._lengths.get(organization_id, {})
         if place in lengths or len(lengths) < LENGTHS:
-            count, mean = lengths.get(place, (0, 0.0))
-            count = min(count + 1, MEAN_OVER)
-            lengths[place] = (count, mean + (tokens - mean) / count)
+            lengths.setdefault(place, _Lengths(upper=tokens)).note(tokens)
             _remember(self._lengths, organization_id, lengths)
 
 

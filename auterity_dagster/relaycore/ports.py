@@ -1,6 +1,6 @@
 """What the gateway's rules need from the world, as protocols; adapters in `storage/` and `serving/` fulfil them."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -8,15 +8,20 @@ from uuid import UUID
 
 from auterity_dagster.errors import AuterityError
 from auterity_dagster.money import NanoUsd
+from auterity_dagster.relaycore.allowance import Allowance
+from auterity_dagster.relaycore.cache_hit import Hit
 from auterity_dagster.relaycore.catalog import CatalogSnapshot, Deployment
 from auterity_dagster.relaycore.chat import (
+    CacheResult,
     Caller,
     ChatRequest,
     IdempotencyClaim,
     ProviderAnswer,
     ProviderCall,
     StreamFrame,
+    WireName,
 )
+from auterity_dagster.relaycore.predicted_quality import ActivePredictor
 from auterity_dagster.relaycore.pricing import Usage
 from auterity_dagster.relaycore.rate_limit import Admission
 from auterity_dagster.relaycore.route import Route
@@ -29,6 +34,7 @@ class HoldRequest:
 
     `amount_nusd` is `pricing.bound` of the attempt, `prompt_nusd` the part of it that buys the prompt (`pricing.bound`
     with no output) and `max_tokens` the output it pays for: a refusal says with them how many tokens would fit.
+    With an `allowance` the hold is refused unless that allowance's budget has room for it.
     The hold expires `expires_in_s` seconds after the database's now: the call's deadline and a minute more.
     """
 
@@ -48,6 +54,7 @@ class HoldRequest:
     max_tokens: int
     expires_in_s: int
     claim: IdempotencyClaim | None = None
+    allowance: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,13 @@ class Ledger(Protocol):
         """
         ...
 
+    async def extend(self, hold: Hold, *, more_nusd: NanoUsd) -> Hold | None:
+        """Raise an open hold by so much in each of its budgets' windows, and return it once that is committed.
+
+        None where a hard budget has no room for it, where the hold is closed, or where the ledger does not answer.
+        """
+        ...
+
     async def settle(self, settlement: Settlement) -> None:
         """Book what the attempt cost, with its usage row, and give the rest of the hold back."""
         ...
@@ -135,6 +149,21 @@ class ProviderClient(Protocol):
         """Return how many tokens the prompt counts there, or None where the provider cannot say. It is never billed."""
         ...
 
+    async def raise_limit(self, call: ProviderCall, *, max_tokens: int, is_last: bool) -> None:
+        """Tell a stream that it may produce so many tokens in all; `is_last`: it will be told of no more.
+
+        Only for deployments with the capability `raises_limit`. One that has reached its limit may have ended there.
+        """
+        ...
+
+
+class AnswerChecks(Protocol):
+    """What a whole answer has to be beyond being one."""
+
+    def is_broken(self, body: Mapping[str, object], wire: WireName, answer: ProviderAnswer) -> bool:
+        """True if an answer, on its caller's wire, is not the JSON that the request's body asks for."""
+        ...
+
 
 class Providers(Protocol):
     """Every provider that this process may call."""
@@ -150,6 +179,7 @@ class Steering:
 
     policy: SteeringPolicy
     snapshot: CatalogSnapshot
+    predictors: tuple[ActivePredictor, ...] = ()
 
 
 class Catalog(Protocol):
@@ -184,6 +214,83 @@ class RateLimits(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerPlace:
+    """Where an answer is kept: a digest, under the organization's own key, of everything that it depends on."""
+
+    organization_id: UUID
+    digest: bytes
+
+
+class AnswerStore(Protocol):
+    """Answers that are kept for a while, sealed. It never raises and never takes long: trouble is a miss."""
+
+    def place(self, organization_id: UUID, identity: bytes) -> AnswerPlace:
+        """Return where the answer to calls of this identity is kept."""
+        ...
+
+    async def find(self, place: AnswerPlace) -> bytes | None:
+        """Return what is kept there, or None."""
+        ...
+
+    async def claim(self, place: AnswerPlace, *, within_s: int) -> bool:
+        """Return whether the caller is the one to ask a provider: False while another process does, at most so long."""
+        ...
+
+    async def found_later(self, place: AnswerPlace) -> bytes | None:
+        """Wait until the process that claimed the place keeps an answer there, or None once it gave up."""
+        ...
+
+    async def keep(self, place: AnswerPlace, value: bytes | None, *, ttl_s: int) -> None:
+        """Keep a value, if there is one, and give the claim back."""
+        ...
+
+
+class Allowances(Protocol):
+    """What rules may spend a day on calls that nobody asked for, as hard budgets of the ledger."""
+
+    async def ensure(self, organization_id: UUID, allowance: Allowance) -> bool:
+        """Put the allowance into force as the policy has it; False where that cannot be done now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How one of two deployments answered. `said` is what `said.said_in` makes of it; only a digest of it is kept."""
+
+    deployment_id: str
+    artefact_digest: str
+    outcome: str
+    latency_ms: int
+    cost_nusd: NanoUsd | None
+    said: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowPair:
+    """A request that was answered, and its copy that went elsewhere.
+
+    `asked` is what `said.asked_in` makes of it, where both answers are to be compared: only then texts are kept.
+    """
+
+    organization_id: UUID
+    request_id: UUID
+    shadow_request_id: UUID
+    rule: str
+    task: str | None
+    served: Answered
+    shadow: Answered
+    asked: bytes | None = None
+
+
+class ShadowPairs(Protocol):
+    """Where pairs are kept, for comparing the two deployments."""
+
+    async def add(self, pair: ShadowPair) -> None:
+        """Keep a pair. It never raises: one that cannot be kept is lost."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptRecord:
     """One attempt of a finished request: `cause` is `ok` or why it failed, `began_ms` is since the request began."""
 
@@ -198,7 +305,8 @@ class RequestRecord:
     """A finished request: `outcome` is `ok` or the code of the error that the caller got.
 
     `steering` is what the choice was made from, its snapshot with the live facts of that moment; None where the
-    catalogue could not be read. `refusal` is the error of a choice that left no route.
+    catalogue could not be read. `refusal` is the error of a choice that left no route. `cache` is what the cache said,
+    None where the rule has none; `hit` is the kept answer that was given again.
     """
 
     request: ChatRequest
@@ -212,6 +320,8 @@ class RequestRecord:
     cost_nusd: NanoUsd
     latency_ms: int
     received_at: datetime
+    cache: CacheResult | None = None
+    hit: Hit | None = None
 
 
 class RequestLog(Protocol):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auterity_dagster.relaycore.outcomes import Floats
+from auterity_dagster.relaycore.predicted_quality import PredictedQuality
 from auterity_dagster.relaycore.prompt_features import BUCKETS, TRAITS, buckets_of, shortened, tokens_of, traits
 from auterity_dagster.relaycore.tree_ensemble import TreeEnsemble
 
@@ -102,6 +103,12 @@ class Predictor:
     def predict(self, prompt: str, task: str | None) -> Prediction:
         """Return what is expected of each model for a prompt."""
         return self.predict_encoded(encode(prompt), task)
+
+    def expected(self, prompt: str, task: str | None) -> tuple[bool, dict[str, PredictedQuality]]:
+        """Return what `predict` says as routing takes it: whether the prompt is known, and each model's quality."""
+        said = self.predict(prompt, task)
+        shares = zip(self.models, said.probabilities.tolist(), said.lower_bounds.tolist(), strict=True)
+        return said.is_in_domain, {model: PredictedQuality(mean, bound) for model, mean, bound in shares}
 
     def predict_encoded(self, encoded: Encoded, task: str | None) -> Prediction:
         """The same for a prompt that is encoded already."""

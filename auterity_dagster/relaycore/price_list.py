@@ -1,4 +1,4 @@
-"""The price list `config/prices.yaml`: dated entries, read strictly, looked up by day."""
+"""Price lists: dated entries as `config/prices.yaml` writes them, read strictly, looked up by day."""
 
 import hashlib
 import json
@@ -15,6 +15,8 @@ from auterity_dagster.money import nano_usd
 from auterity_dagster.relaycore.pricing import Price, Rates
 from auterity_dagster.relaycore.strict_yaml import mistakes_of, read_yaml, refused
 
+MAX_ENTRIES = 5_000
+
 
 @dataclass(frozen=True, slots=True)
 class PriceList:
@@ -25,12 +27,20 @@ class PriceList:
     def in_force(self, price_key: str, at: datetime) -> Price:
         """Return the price in force on the day (UTC) of `at`. Raises `PriceUnknown`: such a call is refused."""
         day = at.astimezone(UTC).date()
-        for price in self.prices.get(price_key, ()):
-            if price.in_force_from <= day:
-                return price
+        if (price := self.on(price_key, day)) is not None:
+            return price
         raise PriceUnknown(
             f"No price is in force for {price_key} on {day.isoformat()}. The call was refused.", price_key=price_key
         )
+
+    def on(self, price_key: str, day: date) -> Price | None:
+        """Return the price in force on a day, or None."""
+        return next((one for one in self.prices.get(price_key, ()) if one.in_force_from <= day), None)
+
+    def with_own(self, own: Iterable[Price]) -> "PriceList":
+        """Return the list with an organization's own prices in it: of the same day, its own one counts."""
+        common = (price for dated in self.prices.values() for price in dated)
+        return PriceList(by_key((*common, *own)))
 
     def all_in_force(self, at: datetime) -> Mapping[str, Price]:
         """Return every price in force on the day of `at`, by key; an entry that begins later is left out."""
@@ -49,12 +59,16 @@ def load_prices(path: Path) -> PriceList:
 
 
 def parse_prices(text: str, *, source: str) -> tuple[Price, ...]:
-    """Read entries from a text; `source` is what messages call it. Raises `ConfigurationInvalid`."""
+    """Read prices from a text; `source` is what messages call it. Raises `ConfigurationInvalid`."""
+    return tuple(entry.price() for entry in parse_entries(text, source=source))
+
+
+def parse_entries(text: str, *, source: str) -> "tuple[PriceEntry, ...]":
+    """Read the same as it is written."""
     try:
-        parsed = _File.model_validate(read_yaml(text, source=source))
+        return _File.model_validate(read_yaml(text, source=source)).prices
     except ValidationError as error:
         raise refused(source, *mistakes_of(error)) from error
-    return tuple(entry.price() for entry in parsed.prices)
 
 
 def by_key(prices: Iterable[Price]) -> Mapping[str, tuple[Price, ...]]:
@@ -103,15 +117,17 @@ class _Tier(_Strict):
         )
 
 
-class _Entry(_Strict):
+class PriceEntry(_Strict):
+    """One dated entry as it is written; it never changes, so its digest stands for it in holds and settlements."""
+
     key: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*$")
-    in_force_from: date
+    in_force_from: date = Field(ge=date(2000, 1, 1), lt=date(2100, 1, 1))
     source: str = Field(min_length=10)
     free: Literal[True] | None = None
     usd_per_mtok: tuple[_Tier, ...] = ()
 
     @model_validator(mode="after")
-    def _tiers_rise_from_zero(self) -> "_Entry":
+    def _tiers_rise_from_zero(self) -> "PriceEntry":
         if (self.free is None) == (not self.usd_per_mtok):
             raise ValueError(f"{self.key}: give either `usd_per_mtok` or `free: true`")
         thresholds = [tier.above_prompt_tokens for tier in self.usd_per_mtok]
@@ -120,6 +136,7 @@ class _Entry(_Strict):
         return self
 
     def price(self) -> Price:
+        """Return the price that it says, in whole nano-dollars."""
         nothing = Rates(0, input=0, output=0, cache_read=0, cache_write_5m=0, cache_write_1h=0)
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return Price(
@@ -133,7 +150,7 @@ class _Entry(_Strict):
 
 class _File(_Strict):
     version: Literal[1]
-    prices: tuple[_Entry, ...]
+    prices: tuple[PriceEntry, ...] = Field(max_length=MAX_ENTRIES)
 
     @model_validator(mode="after")
     def _one_price_a_day(self) -> "_File":

@@ -65,7 +65,7 @@ def cost(usage: Usage, price: Price) -> NanoUsd:
 
     Raises `PriceUnknown` when the usage has tokens of a class that the price does not name.
     """
-    rates = _tier(usage.prompt_tokens, price)
+    rates = rates_at(usage.prompt_tokens, price)
     classes = (
         (usage.uncached_tokens, rates.input),
         (usage.cache_read_tokens, rates.cache_read),
@@ -83,7 +83,7 @@ def cost(usage: Usage, price: Price) -> NanoUsd:
 
 def cost_elsewhere(usage: Usage, price: Price) -> NanoUsd:
     """Return what the same tokens would have cost at another price; a class it does not name is plain input there."""
-    rates = _tier(usage.prompt_tokens, price)
+    rates = rates_at(usage.prompt_tokens, price)
     return cost(
         Usage(
             prompt_tokens=usage.prompt_tokens,
@@ -96,27 +96,35 @@ def cost_elsewhere(usage: Usage, price: Price) -> NanoUsd:
     )
 
 
+def rates_at(prompt_tokens: int, price: Price) -> Rates:
+    """Return the rates of the last tier that the prompt is larger than; the first one also prices an empty prompt."""
+    reached = price.tiers[0]
+    for rates in price.tiers[1:]:
+        if prompt_tokens <= rates.above_prompt_tokens:
+            break
+        reached = rates
+    return reached
+
+
 def bound(prompt_tokens_bound: int, max_tokens: int, price: Price) -> NanoUsd:
     """Return an amount that no call of at most so many prompt and output tokens can exceed.
 
     The whole prompt at the dearest class of any tier it can reach; each further class may round up by one.
     """
-    return max(
-        _prompt_bound(prompt_tokens_bound, rates) + _rounded_up(max_tokens, rates.output)
-        for rates in price.tiers
-        if rates.above_prompt_tokens <= prompt_tokens_bound
-    )
-
-
-def _tier(prompt_tokens: int, price: Price) -> Rates:
-    """The last tier the prompt is larger than; the first one also prices an empty prompt."""
-    reached = [rates for rates in price.tiers if prompt_tokens > rates.above_prompt_tokens]
-    return reached[-1] if reached else price.tiers[0]
+    dearest = 0
+    for rates in price.tiers:
+        if rates.above_prompt_tokens > prompt_tokens_bound:
+            break
+        dearest = max(dearest, _prompt_bound(prompt_tokens_bound, rates) + _rounded_up(max_tokens, rates.output))
+    return dearest
 
 
 def _prompt_bound(tokens: int, rates: Rates) -> NanoUsd:
-    offered = [rate for rate in (rates.input, rates.cache_read, rates.cache_write_5m, rates.cache_write_1h) if rate]
-    return _rounded_up(tokens, max(offered, default=0)) + max(len(offered) - 1, 0)
+    dearest = offered = 0
+    for rate in (rates.input, rates.cache_read, rates.cache_write_5m, rates.cache_write_1h):
+        if rate:
+            dearest, offered = max(dearest, rate), offered + 1
+    return _rounded_up(tokens, dearest) + max(offered - 1, 0)
 
 
 def _rounded_up(tokens: int, nusd_per_mtok: int) -> NanoUsd:

@@ -5,7 +5,9 @@ Hashed, so that a predictor holds nobody's words: a bucket's number cannot be tu
 
 import math
 import re
+import string
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 BUCKETS = 1 << 15
@@ -15,7 +17,9 @@ HEAD_CHARACTERS, TAIL_CHARACTERS = 1_000, 3_000
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*|[^\w\s]")
 _OPTION = re.compile(r"(?m)^\s*\(?[A-J][).:]\s")
 _SENTENCE = re.compile(r"[.!?](?:\s|$)")
-_CODE = re.compile(r"[{};]|\bdef\b|\breturn\b|=>|->|::|\(\)")
+_SIGNS_OF_CODE = ("{", "}", ";", "=>", "->", "::", "()")
+_WORDS_OF_CODE = re.compile(r"\b(?:def|return)\b")
+_CAPITALS = string.ascii_uppercase.encode()
 _MATHEMATICS = frozenset("+-*/=^<>%$\\√∑∫≤≥")
 _NEGATION = frozenset(
     {"not", "no", "never", "except", "false", "incorrect", "without", "neither", "nor", "unlikely", "least"}
@@ -55,53 +59,83 @@ def tokens_of(text: str) -> list[str]:
 
 
 def buckets_of(tokens: list[str]) -> Mapping[int, int]:
-    """Return how often each bucket occurs, over single tokens and neighbouring pairs."""
+    """Return how often each bucket occurs, over single tokens and neighbouring pairs.
+
+    A pair's checksum goes on from its first token's: nothing is put together only to be hashed.
+    """
     counts: dict[int, int] = {}
-    before = ""
+    known: dict[str, tuple[int, bytes]] = {}
+    before = 0
     for token in tokens:
-        for gram in (token, f"{before} {token}"):
-            bucket = zlib.crc32(gram.encode(errors="surrogatepass")) % BUCKETS
-            counts[bucket] = counts.get(bucket, 0) + 1
-        before = token
+        found = known.get(token)
+        if found is None:
+            written = token.encode(errors="surrogatepass")
+            found = known[token] = zlib.crc32(written), b" " + written
+        own, spaced = found
+        bucket = own % BUCKETS
+        counts[bucket] = counts.get(bucket, 0) + 1
+        bucket = zlib.crc32(spaced, before) % BUCKETS
+        counts[bucket] = counts.get(bucket, 0) + 1
+        before = own
     return counts
 
 
 def traits(text: str, tokens: list[str], *, characters: int) -> list[float]:
     """Return one number for each name in `TRAITS`; `characters` is the whole prompt's length."""
-    words = [one for one in tokens if one[0].isalpha()]
-    numbers = sum(map(is_number, tokens))
-    count, sentences = max(len(words), 1), max(len(_SENTENCE.findall(text)), 1)
+    counts = Counter(tokens)
+    words = [(one, many) for one, many in counts.items() if one[0].isalpha()]
+    numerals = [(one, many) for one, many in counts.items() if is_number(one)]
+    said, numbers = sum(many for _, many in words), sum(many for _, many in numerals)
+    count, sentences = max(said, 1), max(len(_SENTENCE.findall(text)), 1)
     lines = text.strip().split("\n")
     return [
         math.log1p(characters),
-        math.log1p(len(words)),
+        math.log1p(said),
         math.log1p(len(lines)),
         math.log1p(sentences),
-        sum(map(len, words)) / count,
-        sum(len(one) >= 8 for one in words) / count,
-        len(set(words)) / count,
+        sum(len(one) * many for one, many in words) / count,
+        sum(many for one, many in words if len(one) >= 8) / count,
+        len(words) / count,
         math.log1p(numbers),
-        float(max((int(one[1:]) for one in tokens if is_number(one)), default=0)),
-        math.log1p(sum(one in ".," for one in tokens)),
-        math.log1p(sum(one in _MATHEMATICS for one in tokens)),
+        float(max((int(one[1:]) for one, _ in numerals), default=0)),
+        math.log1p(counts["."] + counts[","]),
+        math.log1p(_count(counts, _MATHEMATICS)),
         math.log1p(text.count("?")),
-        sum(map(str.isupper, text)) / max(len(text), 1),
-        sum(not one.isascii() for one in text) / max(len(text), 1),
-        math.log1p(len(_CODE.findall(text))),
+        _capitals(text) / max(len(text), 1),
+        (len(text) - len(_plain(text))) / max(len(text), 1),
+        math.log1p(_code(text)),
         math.log1p(len(_OPTION.findall(text))),
-        math.log1p(_count(words, _NEGATION)),
-        math.log1p(_count(words, _QUANTITY)),
-        math.log1p(_count(words, _REASONING)),
-        math.log1p(_count(words, _ASKING)),
+        math.log1p(_count(counts, _NEGATION)),
+        math.log1p(_count(counts, _QUANTITY)),
+        math.log1p(_count(counts, _REASONING)),
+        math.log1p(_count(counts, _ASKING)),
         math.log1p(len(lines[-1])),
         math.log1p(text.count('"') + text.count("“")),
-        math.log1p(len(words) / sentences),
+        math.log1p(said / sentences),
         numbers / count,
     ]
 
 
-def _count(words: list[str], wanted: frozenset[str]) -> int:
-    return sum(one in wanted for one in words)
+def _count(counts: Mapping[str, int], wanted: frozenset[str]) -> int:
+    return sum(counts.get(one, 0) for one in wanted)
+
+
+def _code(text: str) -> int:
+    # Looking for a word first costs a hundredth of the pattern, which hardly a prompt needs.
+    words = _WORDS_OF_CODE.findall(text) if "def" in text or "return" in text else ()
+    return sum(map(text.count, _SIGNS_OF_CODE)) + len(words)
+
+
+def _plain(text: str) -> bytes:
+    return text.encode("ascii", errors="ignore")
+
+
+def _capitals(text: str) -> int:
+    plain = _plain(text)
+    found = len(plain) - len(plain.translate(None, delete=_CAPITALS))
+    if len(plain) < len(text):
+        found += sum(one.isupper() for one in text if not one.isascii())
+    return found
 
 
 def is_number(token: str) -> bool:

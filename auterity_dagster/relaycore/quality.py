@@ -57,6 +57,11 @@ class Quality:
         return beta_quantile(LOWER_QUANTILE, self.alpha, self.beta)
 
     @property
+    def is_measured(self) -> bool:
+        """True if anything is known."""
+        return self.alpha + self.beta > 2
+
+    @property
     def upper_bound(self) -> float:
         """The 95 % quantile: what the model may still turn out to be."""
         return beta_quantile(UPPER_QUANTILE, self.alpha, self.beta)

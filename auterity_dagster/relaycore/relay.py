@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -36,6 +37,7 @@ class Streams:
 
     queued: QueuedBytes = field(default_factory=QueuedBytes)
     read_on: int = 0
+    queue: Callable[[QueuedBytes], FrameQueue[Any]] = FrameQueue
 
 
 class Relay:
@@ -52,7 +54,7 @@ class Relay:
         self.is_broken = False
         """Whether the caller was told that the stream broke off."""
         self._deadlines, self._deadline_s, self._finished, self._streams = deadlines, deadline_s, finished, streams
-        self._queue: FrameQueue[StreamFrame | ProviderFailed | None] = FrameQueue(streams.queued)
+        self._queue: FrameQueue[StreamFrame | ProviderFailed | None] = streams.queue(streams.queued)
         self._held: deque[StreamFrame] = deque()
         self._pumping: asyncio.Task[None] | None = None
         self._is_read_on = False

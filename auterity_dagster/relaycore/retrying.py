@@ -41,8 +41,12 @@ class Plan:
         self.tries[step.deployment.id] += 1
 
     def cheaper(self, step: Step) -> Step | None:
-        """The first untried step that may cost less, for a budget that has no room for this one."""
-        return next((one for one in self._untried() if one.hold_nusd < step.hold_nusd), None)
+        """The first untried step that may cost less, for a budget that has no room for this one.
+
+        In place of one that is only tried the choice comes, whatever it costs: another budget pays for it.
+        """
+        others = (one for one in self._untried() if one.deployment.id != step.deployment.id)
+        return next((one for one in others if step.is_explored or one.hold_nusd < step.hold_nusd), None)
 
     def after(self, step: Step, failure: ProviderFailed, *, remaining_s: float) -> Next | None:
         """Return what to do next, or None: then the failure is the answer."""

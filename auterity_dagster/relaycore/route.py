@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.catalog import Deployment
+from auterity_dagster.relaycore.predicted_quality import QualityPrediction, QualitySource
 from auterity_dagster.relaycore.pricing import Price
 from auterity_dagster.relaycore.steering_effects import Cause
 from auterity_dagster.relaycore.steering_rules import Decision
@@ -25,6 +26,7 @@ class Considered:
     repair_nusd: NanoUsd | None = None
     expected_output_tokens: int | None = None
     late_probability: float | None = None
+    quality_source: QualitySource = "posterior"
     place: int | None = None
     """0 for the choice, 1 for the first fallback; None for those that are not on the route."""
 
@@ -39,17 +41,27 @@ class Step:
     hold_nusd: NanoUsd
     prompt_nusd: NanoUsd
     is_degraded: bool
+    is_explored: bool = False
+    """It is tried in place of the choice, and paid for by the rule's allowance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The plan of a request: the choice and its fallbacks, in order, and why."""
+    """The plan of a request: the choice and its fallbacks, in order, and why.
+
+    `policy_version` is None where the platform's policy decided. `propensity` is how likely the first step was to be
+    first; None where nothing is drawn or split.
+    """
 
     policy_name: str
+    policy_version: int | None
     policy_digest: str
     decision: Decision
     steps: tuple[Step, ...]
     considered: tuple[Considered, ...]
+    prediction: QualityPrediction | None = None
+    """The one that was believed instead of the posterior."""
+    propensity: float | None = None
 
     @property
     def rule(self) -> str:

@@ -8,8 +8,17 @@ from dataclasses import replace
 from auterity_dagster.errors import NoCandidate, NotFound
 from auterity_dagster.relaycore.catalog import CatalogSnapshot, Deployment
 from auterity_dagster.relaycore.chat import ChatRequest
+from auterity_dagster.relaycore.predicted_quality import QualityPrediction, chooser, expected_quality
 from auterity_dagster.relaycore.route import Considered, Route
-from auterity_dagster.relaycore.steering_candidates import Candidate, barred, candidate, with_failures
+from auterity_dagster.relaycore.steering_candidates import (
+    Candidate,
+    Rooms,
+    barred,
+    candidate,
+    only_in_shadow,
+    reckon_failures,
+)
+from auterity_dagster.relaycore.steering_exploration import with_draws
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
 from auterity_dagster.relaycore.steering_ranking import (
     barred_for_now,
@@ -27,10 +36,21 @@ from auterity_dagster.relaycore.steering_rules import (
     facts_of,
     used_ratio,
 )
+from auterity_dagster.relaycore.steering_split import NO_SPLIT, OUTSIDE_ITS_SHARE, split_of
 
 
 def choose(policy: SteeringPolicy, request: ChatRequest, snapshot: CatalogSnapshot) -> Route:
-    """Return the route of a request.
+    """Return the route of a request, by what the policy lets a predictor say.
+
+    The errors of `choose_by`.
+    """
+    return choose_by(chooser(policy.defaults.predictor, snapshot.predictions), policy, request, snapshot)
+
+
+def choose_by(
+    prediction: QualityPrediction | None, policy: SteeringPolicy, request: ChatRequest, snapshot: CatalogSnapshot
+) -> Route:
+    """Return the route of a request where this prediction stands in for the posterior (None: nothing does).
 
     Raises `NotFound` for an unknown model, `NoCandidate` with what removed each deployment, `PriceUnknown` where only
     the price is missing, `BudgetExceeded(code="max_cost_exceeded")` where only the caller's own limit is in the way.
@@ -38,50 +58,83 @@ def choose(policy: SteeringPolicy, request: ChatRequest, snapshot: CatalogSnapsh
     budgets = binding_budgets(snapshot.budgets, request.caller)
     ratio = used_ratio(budgets)
     decision = decide(policy, facts_of(policy, request, used_ratio=ratio))
-    percent, forced_objective = budget_effect(policy, ratio)
-    decision = replace(decision, budget_percent=percent)
     if decision.reject is not None:
         raise NoCandidate(decision.reject, rule=decision.rule)
     decision, is_explicit = _with_callers_model(policy, decision, request, snapshot)
-    decision = replace(decision, objective=forced_objective or decision.objective)
+    percent, forced_objective = budget_effect(policy, ratio)
+    if percent is not None:
+        objective_name = forced_objective or decision.objective
+        decision = replace(decision, budget_percent=percent, objective=objective_name)
     objective = policy.objectives[decision.objective]
 
-    considered: dict[str, Considered] = {}
-    candidates: list[Candidate] = []
-    for position, deployment in enumerate(_members(decision, snapshot)):
-        reason = barred(deployment, decision, request, snapshot, is_explicit=is_explicit)
-        quality = snapshot.quality_of(deployment, request.task)
-        considered[deployment.id] = Considered(deployment.id, reason, quality.mean, quality.lower_bound)
+    rooms = Rooms(snapshot.budgets, budgets)
+    considered: list[Considered | Candidate] = []
+    members = _members(decision, snapshot)
+    split = NO_SPLIT if is_explicit else split_of(members, request)
+    for position, deployment in enumerate(members):
+        reason = only_in_shadow(deployment) or barred(deployment, decision, request, snapshot)
+        known = snapshot.quality_of(deployment, request.task)
+        quality = expected_quality(known, deployment.artefact_digest, prediction)
         if reason is None:
-            candidates.append(
-                candidate(
-                    policy, decision, request, snapshot, deployment=deployment, position=position, budgets=budgets
-                )
+            found = candidate(
+                policy,
+                decision,
+                request,
+                snapshot,
+                deployment=deployment,
+                position=position,
+                rooms=rooms,
+                quality=quality,
             )
-    candidates = with_failures(candidates, snapshot)
-    removed = dict(barred_for_now(candidates, snapshot))
-    left = [one for one in candidates if one.id not in removed]
-    for one in left:
-        reason = missed_limit(one, objective, decision, request, is_explicit=is_explicit)
-        if reason is not None:
-            removed[one.id] = reason
-    considered |= {one.id: replace(one.considered(), removed_by=removed.get(one.id)) for one in candidates}
+            found.removed_by = OUTSIDE_ITS_SHARE if split.excludes(deployment) else None
+        else:
+            mean, bound, source = quality.mean, quality.lower_bound, quality.source
+            found = Considered(deployment.id, reason, mean, bound, quality_source=source)
+        considered.append(found)
+    candidates = [one for one in considered if isinstance(one, Candidate) and one.removed_by is None]
+    reckon_failures(candidates, snapshot)
+    removed = barred_for_now(candidates, snapshot)
+    left: list[Candidate] = []
+    for one in candidates:
+        one.removed_by = removed.get(one.id)
+        if one.removed_by is None:
+            left.append(one)
+            one.removed_by = missed_limit(one, objective, decision, request, is_explicit=is_explicit)
 
-    good = [one for one in left if one.id not in removed]
-    order = ranked(good, objective)
+    order = ranked([one for one in left if one.removed_by is None], objective)
+    if split.mine is not None:
+        order.sort(key=lambda one: one.id != split.mine)
     if decision.is_relaxed and not is_explicit:
-        order += relaxed(left, good, objective, decision, request)
+        order += relaxed(left, objective, decision, request)
     if not order:
-        reasons = {one.deployment_id: one.removed_by or "not on the route" for one in considered.values()}
+        reasons = {_id(one): one.removed_by or "not on the route" for one in considered}
         raise nothing_left(reasons, request, rule=decision.rule)
-    steps = with_fallbacks(order, max_cost_ratio=policy.defaults.attempts.max_cost_ratio)
-    places = {step.deployment.id: place for place, step in enumerate(steps)}
+    chosen = with_fallbacks(order, max_cost_ratio=policy.defaults.attempts.max_cost_ratio)
+    propensity: float | None = None
+    if not is_explicit and (split.shares or decision.exploration is not None):
+        excluded = [one for one in considered if isinstance(one, Candidate) and split.excludes(one.deployment)]
+        chosen, propensity = with_draws(
+            chosen,
+            split,
+            candidates=left,
+            excluded=excluded,
+            objective=objective,
+            decision=decision,
+            request=request,
+            snapshot=snapshot,
+        )
+    places = {one.id: place for place, one in enumerate(chosen)}
     return Route(
         policy_name=policy.name,
+        policy_version=policy.version,
         policy_digest=policy.digest,
         decision=decision,
-        steps=steps,
-        considered=tuple(replace(one, place=places.get(one.deployment_id)) for one in considered.values()),
+        steps=tuple(one.step(request) for one in chosen),
+        considered=tuple(
+            one.considered(place=places.get(one.id)) if isinstance(one, Candidate) else one for one in considered
+        ),
+        prediction=prediction,
+        propensity=propensity,
     )
 
 
@@ -118,3 +171,7 @@ def _members(decision: Decision, snapshot: CatalogSnapshot) -> list[Deployment]:
         named = [member] if prefix == member else sorted(one for one in snapshot.deployments if one.startswith(prefix))
         found.update({one: snapshot.deployments[one] for one in named if one in snapshot.deployments})
     return list(found.values())
+
+
+def _id(one: Considered | Candidate) -> str:
+    return one.id if isinstance(one, Candidate) else one.deployment_id

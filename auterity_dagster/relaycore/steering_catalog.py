@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from auterity_dagster.relaycore.catalog import CatalogSnapshot, Deployment, registered_id
+from auterity_dagster.relaycore.catalog import CatalogSnapshot, Deployment, DeploymentOverride, registered_id
 from auterity_dagster.relaycore.pricing import Price
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
 
@@ -38,6 +38,32 @@ def routable(
                     unavailable[one.id] = barred[source_id]
         deployments[one.id] = one
     return {**deployments, **registered}, unavailable
+
+
+def narrowed(
+    deployments: Mapping[str, Deployment], overrides: Mapping[str, DeploymentOverride]
+) -> tuple[Mapping[str, Deployment], Mapping[str, str]]:
+    """Return the deployments with the shares that people set, and which of them are switched off, and why."""
+    shares = {name: one.weight_percent for name, one in overrides.items() if one.weight_percent is not None}
+    off = {name: f"off: {one.note or 'switched off'}" for name, one in overrides.items() if one.is_off}
+    return {
+        name: replace(one, weight_percent=min(one.weight_percent, shares.get(name, 100)))
+        for name, one in deployments.items()
+    }, {name: why for name, why in off.items() if name in deployments}
+
+
+def foreign_credentials(own: SteeringPolicy, platform: SteeringPolicy) -> Mapping[str, str]:
+    """Return the deployments of an organization's policy whose credential is not its to use, and why.
+
+    Secrets belong to whoever runs the platform: an organization may use those that the platform's own policy names,
+    and send each only to the provider for which it is named there.
+    """
+    lent = {(one.provider, one.credential) for one in platform.deployments}
+    return {
+        one.id: f"credential: the platform's policy does not lend {one.credential} for {one.provider}"
+        for one in own.deployments
+        if one.credential is not None and (one.provider, one.credential) not in lent
+    }
 
 
 def under_policy(snapshot: CatalogSnapshot, policy: SteeringPolicy, prices: Mapping[str, Price]) -> CatalogSnapshot:

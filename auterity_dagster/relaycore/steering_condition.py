@@ -34,7 +34,7 @@ METADATA = re.compile(r"metadata\.[a-z0-9_-]{1,40}")
 """A caller's own labels are fields too, always text."""
 
 OPERATORS = ("eq", "ne", "in", "lt", "lte", "gt", "gte", "contains", "prefix", "exists")
-_OF_KIND: Mapping[Kind, frozenset[str]] = {
+OPERATORS_OF_KIND: Mapping[Kind, frozenset[str]] = {
     "text": frozenset({"eq", "ne", "in", "contains", "prefix", "exists"}),
     "number": frozenset({"eq", "ne", "in", "lt", "lte", "gt", "gte", "exists"}),
     "truth": frozenset({"eq", "ne", "exists"}),
@@ -150,7 +150,7 @@ def _leaf(field: str, raw: object) -> Leaf:
     [(operator, written)] = cast(dict[object, Any], raw).items()
     if operator not in OPERATORS:
         raise ValueError(f"{field}: unknown operator {operator!r}; known: {', '.join(OPERATORS)}")
-    if operator not in _OF_KIND[kind]:
+    if operator not in OPERATORS_OF_KIND[kind]:
         raise ValueError(f"{field}: `{operator}` does not go with what this field holds ({kind})")
     if operator == "in":
         values = tuple(cast(list[object], written)) if isinstance(written, list) else ()

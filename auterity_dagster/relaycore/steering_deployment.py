@@ -20,6 +20,7 @@ class WrittenCapabilities(Written):
     image_tokens: int = Field(default=0, ge=0)
     kind: Kind = "chat"
     prompt_cache: Literal["none", "automatic", "explicit"] = "none"
+    raises_limit: StrictBool = False
 
 
 class WrittenDeployment(Written):
@@ -47,6 +48,8 @@ class WrittenDeployment(Written):
         is_served = self.provider == "served"
         if is_served != (self.alias is not None):
             raise ValueError("`alias` (champion or challenger) goes with `provider: served`, and it needs one")
+        if self.caps.raises_limit and self.provider in ("openai", "anthropic"):
+            raise ValueError("`caps.raises_limit` is for our own servers: no limit of this provider can be raised")
         if not is_served and self.credential is None:
             raise ValueError("`credential` is missing: the name of a secret, such as secret://openai/default")
         return self

@@ -10,6 +10,8 @@ from auterity_dagster.relaycore.steering_words import Dollars, Name, Share, Writ
 Cause = Literal["connection", "timeout", "rate_limit", "overloaded", "server_error", "malformed"]
 ALL_CAUSES: tuple[Cause, ...] = ("connection", "timeout", "rate_limit", "overloaded", "server_error", "malformed")
 MAX_EXPLORED_SHARE = 0.03
+EXPLORED_NUSD_PER_DAY = 1_000_000_000
+"""What a rule may spend a day on trying other deployments where it does not say: one dollar."""
 
 
 class OneOf(Written):
@@ -93,15 +95,23 @@ class Exploration(Written):
     """How large a share of requests may try another deployment than the choice, and for how much a day."""
 
     share: float = Field(default=MAX_EXPLORED_SHARE, gt=0, le=MAX_EXPLORED_SHARE)
-    max_usd_per_day: Dollars | None = None
+    max_usd_per_day: Dollars = EXPLORED_NUSD_PER_DAY
+
+
+SERVED_CHALLENGER = "neuroweaver/*@challenger"
+"""In `shadow`: the challenger of whichever served model answered."""
 
 
 class Shadow(Written):
-    """A share of requests is answered a second time, by this deployment, after the caller has its answer."""
+    """A share of requests is answered a second time, by this deployment, after the caller has its answer.
 
-    deployment: Name
+    With `compare` both answers are kept, sealed, until a judge has said which is better; never those about a person.
+    """
+
+    deployment: Name | Literal["neuroweaver/*@challenger"]
     share: float = Field(gt=0, le=1)
     max_usd_per_day: Dollars
+    compare: StrictBool = False
 
 
 class Effect(Written):

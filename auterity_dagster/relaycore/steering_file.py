@@ -26,9 +26,9 @@ def load_policy(path: Path, *, prices: Mapping[str, Price]) -> SteeringPolicy:
     return parse_policy(text, source=str(path), prices=prices)
 
 
-def parse_policy(text: str, *, source: str, prices: Mapping[str, Price]) -> SteeringPolicy:
-    """The same from a text; `source` is what messages call it."""
-    policy = read_policy(text, source=source)
+def parse_policy(text: str, *, source: str, prices: Mapping[str, Price], version: int | None = None) -> SteeringPolicy:
+    """The same from a text; `source` is what messages call it, `version` an organization's own policy's."""
+    policy = read_policy(text, source=source, version=version)
     mistakes = [
         Mistake(f"deployments.{one.id}.price", f"no price is in force for {one.price!r}")
         for one in policy.deployments
@@ -44,16 +44,20 @@ def parse_policy(text: str, *, source: str, prices: Mapping[str, Price]) -> Stee
     return policy
 
 
-def read_policy(text: str, *, source: str) -> SteeringPolicy:
+def read_policy(text: str, *, source: str, version: int | None = None) -> SteeringPolicy:
     """Read a policy that was accepted before: its structure and references, without prices and tests."""
     written = read_yaml(text, source=source)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     try:
-        return SteeringPolicy.model_validate(written, context=SourceText(text, digest))
+        return SteeringPolicy.model_validate(written, context=SourceText(text, policy_digest(text), version))
     except ValidationError as error:
         raise refused(source, *mistakes_of(error)) from error
     except RecursionError as error:
         raise refused(source, Mistake("", "the document is nested too deeply")) from error
+
+
+def policy_digest(text: str) -> str:
+    """Return the digest under which a policy's text is known."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _broken(policy: SteeringPolicy, test: PolicyTest) -> str | None:

@@ -10,6 +10,7 @@ from zoneinfo import available_timezones
 from pydantic import BeforeValidator, Field, PrivateAttr, StrictStr, WithJsonSchema, model_validator
 
 from auterity_dagster.relaycore.circuit import BreakerLimits
+from auterity_dagster.relaycore.predicted_quality import PredictorMode
 from auterity_dagster.relaycore.steering_condition import (
     ALWAYS,
     METADATA,
@@ -19,7 +20,7 @@ from auterity_dagster.relaycore.steering_condition import (
     parse_condition,
 )
 from auterity_dagster.relaycore.steering_deployment import WrittenDeployment
-from auterity_dagster.relaycore.steering_effects import CacheRule, Effect
+from auterity_dagster.relaycore.steering_effects import SERVED_CHALLENGER, CacheRule, Effect
 from auterity_dagster.relaycore.steering_index import RuleIndex, rule_index
 from auterity_dagster.relaycore.steering_words import Dollars, Name, Share, Written
 
@@ -74,12 +75,14 @@ class Defaults(Written):
     objective: Name
     max_output_tokens: int = Field(ge=1)
     when_budget_short: Literal["refuse", "clamp"] = "refuse"
+    stream_holds: Literal["whole", "slices"] = "whole"
     at_budget_percent: Mapping[Percent, Name] = Field(default_factory=dict[int, str], max_length=20)
     time_zone: StrictStr = "UTC"
     deadlines: Deadlines
     attempts: Attempts
     breaker: Breaker
     cache: CacheRule = CacheRule(mode="off")
+    predictor: PredictorMode = "off"
 
     @model_validator(mode="after")
     def _time_zone_exists(self) -> "Defaults":
@@ -117,8 +120,9 @@ class Objective(Written):
         return self
 
 
-When = Annotated[Condition, BeforeValidator(parse_condition), WithJsonSchema({"$ref": "#/$defs/Condition"})]
-Given = Annotated[dict[str, Fact], BeforeValidator(check_facts), WithJsonSchema({"$ref": "#/$defs/Facts"})]
+# What these two look like as JSON Schema, `steering_schema` says.
+When = Annotated[Condition, BeforeValidator(parse_condition), WithJsonSchema({})]
+Given = Annotated[dict[str, Fact], BeforeValidator(check_facts), WithJsonSchema({})]
 
 
 class Task(Written):
@@ -166,6 +170,7 @@ class SteeringPolicy(Written):
     tests: tuple[PolicyTest, ...] = Field(default=(), max_length=MAX_RULES)
     _text: str = PrivateAttr(default="")
     _digest: str = PrivateAttr(default="")
+    _version: int | None = PrivateAttr(default=None)
 
     @property
     def text(self) -> str:
@@ -177,10 +182,15 @@ class SteeringPolicy(Written):
         """The first 16 hexadecimal digits of the SHA-256 over its text."""
         return self._digest
 
+    @property
+    def version(self) -> int | None:
+        """Which version of an organization's own policy this is; None for the platform's, which is a file."""
+        return self._version
+
     def model_post_init(self, context: Any, /) -> None:
-        """Take text and digest where `steering_file` hands them over."""
+        """Take text, digest and version where `steering_file` hands them over."""
         if isinstance(context, SourceText):
-            self._text, self._digest = context.text, context.digest
+            self._text, self._digest, self._version = context.text, context.digest, context.version
 
     @cached_property
     def index(self) -> RuleIndex[Rule]:
@@ -209,7 +219,8 @@ class SteeringPolicy(Written):
             _must_exist(f"rules.{rule.id}.then.pool", then.pool, self.pools)
             _must_exist(f"rules.{rule.id}.then.deployment", then.deployment, ids)
             _must_exist(f"rules.{rule.id}.then.objective", then.objective, self.objectives)
-            _must_exist(f"rules.{rule.id}.then.shadow.deployment", then.shadow and then.shadow.deployment, ids)
+            copied_to = then.shadow and then.shadow.deployment
+            _must_exist(f"rules.{rule.id}.then.shadow.deployment", copied_to, {*ids, SERVED_CHALLENGER})
         return self
 
     @model_validator(mode="after")
@@ -225,10 +236,11 @@ class SteeringPolicy(Written):
 
 @dataclass(frozen=True, slots=True)
 class SourceText:
-    """What a policy is read from, and its digest."""
+    """What a policy is read from, its digest, and its version where it is an organization's own."""
 
     text: str
     digest: str
+    version: int | None
 
 
 def _refuse_repeats(where: str, names: list[str]) -> None:

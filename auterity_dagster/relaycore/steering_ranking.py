@@ -1,13 +1,11 @@
 """Which candidates keep to the limits, in which order they are tried, and what is said when none is left."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from auterity_dagster.errors import AuterityError, BudgetExceeded, Invalid, NoCandidate, PriceUnknown
 from auterity_dagster.money import in_usd
 from auterity_dagster.relaycore.catalog import CatalogSnapshot
 from auterity_dagster.relaycore.chat import ChatRequest
-from auterity_dagster.relaycore.route import Step
 from auterity_dagster.relaycore.steering_candidates import Candidate, floor_of
 from auterity_dagster.relaycore.steering_policy import Objective
 from auterity_dagster.relaycore.steering_rules import Decision
@@ -37,9 +35,9 @@ def barred_for_now(candidates: Sequence[Candidate], snapshot: CatalogSnapshot) -
     removed = open_ones if len(open_ones) < len(candidates) else {}
     rest = [one for one in candidates if one.id not in removed]
     full = {
-        one.id: f"budget: may cost ${in_usd(one.step.hold_nusd)}, the tightest window has ${in_usd(one.room_nusd)}"
+        one.id: f"budget: may cost ${in_usd(one.hold_nusd)}, the tightest window has ${in_usd(one.room_nusd)}"
         for one in rest
-        if one.room_nusd is not None and one.step.hold_nusd > one.room_nusd
+        if one.room_nusd is not None and one.hold_nusd > one.room_nusd
     }
     return {**removed, **full} if len(full) < len(rest) else removed
 
@@ -61,6 +59,23 @@ def missed_limit(
     return None
 
 
+def may_be_tried(
+    candidate: Candidate, upper_bound: float, objective: Objective, decision: Decision, request: ChatRequest
+) -> bool:
+    """True if a candidate may turn out good enough, and keeps to every limit that only what is known can answer.
+
+    What the caller or a rule's `set` demands of quality is a promise, and holds for the lower bound here as well.
+    """
+    limits = objective.subject_to
+    is_late = limits.late_probability is not None and candidate.late_probability > limits.late_probability
+    return (
+        not is_late
+        and _too_dear(candidate, objective, decision, request, is_explicit=False) is None
+        and upper_bound >= floor_of(objective, decision, request, is_relaxed=False)
+        and candidate.quality_lower_bound >= floor_of(objective, decision, request, is_relaxed=True)
+    )
+
+
 def ranked(good: Sequence[Candidate], objective: Objective) -> list[Candidate]:
     """Return the candidates in order of the objective; of those within 2 % of the best, warm and idle ones first."""
     if objective.maximize == "quality":
@@ -74,32 +89,30 @@ def ranked(good: Sequence[Candidate], objective: Objective) -> list[Candidate]:
 
 
 def relaxed(
-    candidates: Sequence[Candidate],
-    good: Sequence[Candidate],
-    objective: Objective,
-    decision: Decision,
-    request: ChatRequest,
+    candidates: Sequence[Candidate], objective: Objective, decision: Decision, request: ChatRequest
 ) -> list[Candidate]:
     """Those below the quality floor, best lower bound first; where nothing is known of any, the pool's order."""
     floor = floor_of(objective, decision, request, is_relaxed=True)
     spare = [
         one
         for one in candidates
-        if one not in good
+        if one.removed_by is not None
         and one.quality_lower_bound >= floor
         and _too_dear(one, objective, decision, request, is_explicit=False) is None
     ]
     spare.sort(key=lambda one: (-round(one.quality_lower_bound, 3), one.position))
-    return [replace(one, step=replace(one.step, is_degraded=True)) for one in spare]
+    for one in spare:
+        one.is_degraded = True
+    return spare
 
 
-def with_fallbacks(ranked: Sequence[Candidate], *, max_cost_ratio: float) -> tuple[Step, ...]:
+def with_fallbacks(ranked: Sequence[Candidate], *, max_cost_ratio: float) -> list[Candidate]:
     """The choice and at most three more, other failure domains first, none dearer than the ratio allows."""
     first, *others = ranked
     affordable = [one for one in others if one.expected_cost_nusd <= max_cost_ratio * first.expected_cost_nusd]
-    domain = first.step.deployment.failure_domain
-    affordable.sort(key=lambda one: (one.step.is_degraded, one.step.deployment.failure_domain == domain))
-    return tuple(one.step for one in (first, *affordable[:MAX_FALLBACKS]))
+    domain = first.deployment.failure_domain
+    affordable.sort(key=lambda one: (one.is_degraded, one.deployment.failure_domain == domain))
+    return [first, *affordable[:MAX_FALLBACKS]]
 
 
 def nothing_left(reasons: Mapping[str, str], request: ChatRequest, *, rule: str) -> AuterityError:
@@ -147,8 +160,8 @@ def _too_dear(
     candidate: Candidate, objective: Objective, decision: Decision, request: ChatRequest, *, is_explicit: bool
 ) -> str | None:
     limits = [one for one in (request.max_cost_nusd, decision.limits.max_cost_usd) if one is not None]
-    if limits and candidate.step.hold_nusd > min(limits):
-        return f"max_cost: may cost ${in_usd(candidate.step.hold_nusd)}, ${in_usd(min(limits))} is allowed"
+    if limits and candidate.hold_nusd > min(limits):
+        return f"max_cost: may cost ${in_usd(candidate.hold_nusd)}, ${in_usd(min(limits))} is allowed"
     cap = objective.subject_to.cost_usd
     if not is_explicit and cap is not None and candidate.expected_cost_nusd > cap:
         return f"cost: ${in_usd(candidate.expected_cost_nusd)} expected, the objective allows ${in_usd(cap)}"

@@ -18,6 +18,7 @@ from auterity_dagster.relaycore.steering_effects import (
 )
 from auterity_dagster.relaycore.steering_policy import NOTIFY, SERVED_PATTERN, SteeringPolicy
 
+NO_LIMITS = Settings()
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -27,7 +28,7 @@ class Decision:
 
     `matched` are all rules that matched, `limits` the strictest numbers of theirs. `budget_percent` is the highest
     threshold of `at_budget_percent` that the tightest window has reached. Of `cache`, `exploration` and `shadow` the
-    first match that names one counts.
+    first match that names one counts; the rule that names it is the one whose daily allowance pays.
     """
 
     rule: str
@@ -42,10 +43,17 @@ class Decision:
     """The rule names one deployment: it needs no evidence of quality."""
     cache: CacheRule
     exploration: Exploration | None = None
+    exploration_rule: str | None = None
     shadow: Shadow | None = None
+    shadow_rule: str | None = None
     reject: str | None = None
     matched: tuple[str, ...] = ()
     budget_percent: int | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """True if the request is answered and that is all: no kept answers, no shadow call."""
+        return self.cache.mode == "off" and self.shadow is None
 
     def admits(self, deployment: Deployment) -> bool:
         """True if the deployment passes every filter of every rule that matched."""
@@ -97,16 +105,18 @@ def facts_of(policy: SteeringPolicy, request: ChatRequest, *, used_ratio: float 
 
 def decide(policy: SteeringPolicy, facts: Mapping[str, Fact]) -> Decision:
     """Return what the policy says: the first match with a destination decides, every match adds its filter."""
-    decided = shadow = exploration = cache = objective = None
+    decided = shadowing = exploring = cache = objective = None
     filters: list[DeploymentFilter] = []
-    limits, matched, is_final = Settings(), list[str](), False
+    limits, matched, is_final = NO_LIMITS, list[str](), False
     for rule in policy.index.matching(facts):
         then = rule.then
         matched.append(rule.id)
         if decided is None and then.decides:
             decided = rule
         objective = objective or then.objective
-        cache, shadow, exploration = cache or then.cache, shadow or then.shadow, exploration or then.exploration
+        cache = cache or then.cache
+        shadowing = shadowing or (rule if then.shadow is not None else None)
+        exploring = exploring or (rule if then.explore else None)
         if then.filter is not None:
             filters.append(then.filter)
         if then.set is not None:
@@ -131,8 +141,10 @@ def decide(policy: SteeringPolicy, facts: Mapping[str, Fact]) -> Decision:
         is_final=is_final,
         is_named=then.deployment is not None,
         cache=cache or policy.defaults.cache,
-        exploration=exploration,
-        shadow=shadow,
+        exploration=exploring.then.exploration if exploring is not None else None,
+        exploration_rule=exploring.id if exploring is not None else None,
+        shadow=shadowing.then.shadow if shadowing is not None else None,
+        shadow_rule=shadowing.id if shadowing is not None else None,
         reject=then.reject,
         matched=tuple(matched),
     )
@@ -140,6 +152,8 @@ def decide(policy: SteeringPolicy, facts: Mapping[str, Fact]) -> Decision:
 
 def binding_budgets(budgets: tuple[BudgetRoom, ...], caller: Caller) -> tuple[BudgetRoom, ...]:
     """Return the windows that this caller's calls count in, whichever deployment answers."""
+    if not budgets:
+        return ()
     scopes = {
         "organization": str(caller.organization_id),
         "dealership": _text(caller.dealership_id),

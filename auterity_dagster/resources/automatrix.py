@@ -10,18 +10,25 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from auterity_dagster.automatrix.actions.registry import actions
+from auterity_dagster.automatrix.compliance.rows import load_compliance
+from auterity_dagster.automatrix.connection import Connections
 from auterity_dagster.automatrix.engine import Engine
 from auterity_dagster.automatrix.expression import CelEngine
 from auterity_dagster.automatrix.ports import ChatModel, Journal, Messenger
 from auterity_dagster.clock import SystemClock
 from auterity_dagster.identity.secret_file import read_pepper
 from auterity_dagster.prompt import load_prompts
+from auterity_dagster.public_http import PublicHttp
+from auterity_dagster.resources.connection_calls import ConnectionCalls
 from auterity_dagster.resources.gateway_chat import GatewayChat
+from auterity_dagster.resources.live_messenger import LiveMessenger
 from auterity_dagster.resources.sandbox_messenger import SandboxMessenger
+from auterity_dagster.settings import OutboundSettings
 from auterity_dagster.storage.database import BlockingDatabase
-from auterity_dagster.storage.repositories.contacts import PostgresContacts
+from auterity_dagster.storage.repositories.children import PostgresChildren
 from auterity_dagster.storage.repositories.inventory import PostgresInventory
 from auterity_dagster.storage.repositories.journal import PostgresJournal
+from auterity_dagster.storage.repositories.recalls import PostgresRecalls
 
 POOL_SIZE = 16
 
@@ -61,8 +68,11 @@ class AutomatrixResource(dg.ConfigurableResource):
                 chat=self.chat(),
                 prompts=load_prompts(Path(self.config_dir) / "prompts"),
                 messenger=self.messenger(),
-                contacts=PostgresContacts(self._database),
+                compliance=load_compliance(Path(self.config_dir) / "compliance.yaml"),
                 inventory=PostgresInventory(self._database),
+                children=PostgresChildren(self._database),
+                connections=self.connections(),
+                recalls=PostgresRecalls(self._database),
             ),
             clock=SystemClock(),
             pause=time.sleep,
@@ -77,9 +87,20 @@ class AutomatrixResource(dg.ConfigurableResource):
         """RelayCore."""
         return GatewayChat(self._database, gateway_url=self.gateway_url, pepper=read_pepper(Path(self.secrets_dir)))
 
+    def connections(self) -> Connections:
+        """The outside systems that organizations named."""
+        return ConnectionCalls(self._database, self._http(), pepper=self._pepper)
+
     def messenger(self) -> Messenger:
-        """The sandbox: it records and never sends."""
-        return SandboxMessenger(Path(self.data_dir) / "messenger", SystemClock())
+        """What organizations made live; else the sandbox, which records and never sends."""
+        sandbox = SandboxMessenger(Path(self.data_dir) / "messenger", SystemClock())
+        return LiveMessenger(self._database, sandbox, self._http(), pepper=self._pepper, clock=SystemClock())
+
+    def _http(self) -> PublicHttp:
+        return PublicHttp(private_origins=OutboundSettings().private_origins)
+
+    def _pepper(self) -> bytes:
+        return read_pepper(Path(self.secrets_dir))
 
 
 def automatrix_from_environment(config_dir: Path) -> AutomatrixResource:

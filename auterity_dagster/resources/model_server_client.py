@@ -18,6 +18,21 @@ class ModelServerClient:
         self._http = httpx.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=_TIMEOUT_S)
         self._client = openai.OpenAI(base_url=f"{url}/v1", api_key=token, timeout=_TIMEOUT_S, max_retries=2)
 
+    def is_up(self) -> bool:
+        """Whether the server says that it can answer."""
+        try:
+            return self._http.get("/healthz", timeout=2.0).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def has_loaded(self, model: str) -> bool:
+        """Whether a model is in memory."""
+        try:
+            response = self._http.get("/v1/models", timeout=5.0)
+        except httpx.HTTPError:
+            return False
+        return response.status_code == httpx.codes.OK and model in {one["id"] for one in response.json()["data"]}
+
     def load(self, model: str) -> None:
         """Have a model verified and loaded, and one token written with it."""
         try:

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
+from uuid import UUID
 
+from auterity_dagster.automatrix.compliance.rows import Channel
 from auterity_dagster.automatrix.ports import Message, Receipt
 from auterity_dagster.clock import Clock
 
@@ -21,14 +23,18 @@ class SandboxMessenger:
     Every process of the installation may use the same folder: a lock on the file orders them.
     """
 
-    repeats_safely = True
-
     def __init__(self, folder: Path, clock: Clock) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = folder / "sent.jsonl"
         self._clock = clock
         self._known: dict[str, str] = {}
         self._read_to = 0
+
+    def is_live(self, organization_id: UUID, channel: Channel) -> bool:
+        return False
+
+    def repeats_safely(self, message: Message) -> bool:
+        return True
 
     def send(self, message: Message, key: str) -> Receipt:
         """Record the message; with a key that is known already, return the first receipt and record nothing."""
@@ -37,7 +43,7 @@ class SandboxMessenger:
                 self._append(record, message, key)
             return Receipt(self._known[key])
 
-    def lookup(self, key: str) -> Receipt | None:
+    def lookup(self, message: Message, key: str) -> Receipt | None:
         with self._locked():
             known = self._known.get(key)
         return None if known is None else Receipt(known)

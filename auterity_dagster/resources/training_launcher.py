@@ -1,98 +1,121 @@
-"""Starts a training stage in a process of its own, watches its heartbeat, and reads how it ended."""
+"""Starts a training stage in a process of its own, watches over it, and acts on the way it ended."""
 
-import json
-import os
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
-from pydantic import ValidationError
 
-from auterity_dagster.neuroweaver.stage import ExitCode, StageOutcome, StageSpec
+from auterity_dagster.errors import Conflict
+from auterity_dagster.neuroweaver.recipe import Recipe
+from auterity_dagster.neuroweaver.stage import ExitCode, Stage, StageOutcome, StageSpec
+from auterity_dagster.neuroweaver.stage_policy import Attempts, Ended, Then, decide, newest_is_new
+from auterity_dagster.resources.pod_settings import PodSettings
+from auterity_dagster.resources.training_ledger import MachineTime
+from auterity_dagster.resources.training_process import SILENCE_LIMIT_S, adopt, run_process
+from auterity_dagster.settings import ModelsSettings
+from auterity_dagster.storage.workdir import Workdir
 
-ATTEMPTS = 3
-SILENCE_LIMIT_S = 120.0
-STOP_PATIENCE_S = 90.0
-_POLL_S = 2.0
+Watch = Callable[[], None]
+
+
+class StagePaused(dg.Failure):
+    """The stage's time is up: its checkpoint is safe, and a person decides whether it goes on."""
 
 
 class TrainingLauncher(dg.ConfigurableResource):
-    """Runs stages as child processes over Dagster Pipes; a child that was killed goes on from its checkpoint."""
+    """Runs stages as child processes over Dagster Pipes; what was killed goes on from its checkpoint.
+
+    The recipe's `hardware.launcher` decides how: a process, several by accelerate, or a pod. `module` is the program
+    that is started; a stage silent for `silence_limit_s` is ended and started again.
+    """
 
     data_dir: str
+    pods: PodSettings = PodSettings()
+    module: str = "auterity_dagster.training"
+    silence_limit_s: float = SILENCE_LIMIT_S
 
     def workdir(self, stage_key: str) -> Path:
         """Return the folder of a stage; the same key finds the same checkpoints again."""
         return Path(self.data_dir) / "training" / stage_key
 
-    def run(self, context: dg.AssetExecutionContext, spec: StageSpec) -> StageOutcome:
-        """Run a stage until it is verified. Raises `dg.Failure` with the child's own words when it cannot be."""
-        for attempt in range(1, ATTEMPTS + 1):
-            exit_code = self._launch(context, spec)
-            outcome = _read_outcome(spec.workdir)
-            if outcome is not None and outcome.code is ExitCode.VERIFIED:
-                return outcome
-            if outcome is not None:
-                raise dg.Failure(f"{spec.stage}: {outcome.reason} (exit code {outcome.code})", allow_retries=False)
-            if exit_code == ExitCode.LOCKED:
-                raise dg.Failure(f"{spec.stage}: another process trains in {spec.workdir}", allow_retries=False)
-            if exit_code == ExitCode.SPEC_INVALID:
-                raise dg.Failure(f"{spec.stage}: the specification was refused", allow_retries=False)
-            context.log.warning(f"{spec.stage} ended with {exit_code} and no outcome (attempt {attempt} of {ATTEMPTS})")
-        raise dg.Failure(f"{spec.stage} ended {ATTEMPTS} times without an outcome: see the run's stderr")
+    def run(
+        self, context: dg.AssetExecutionContext, spec: StageSpec, *, machine: MachineTime, watch: Watch = lambda: None
+    ) -> StageOutcome:
+        """Run a stage until it is verified; `watch` is called every other second, `machine` counts our processes' time.
 
-    def _launch(self, context: dg.AssetExecutionContext, spec: StageSpec) -> int:
-        spec.workdir.mkdir(parents=True, exist_ok=True)
-        for name in ("outcome.json", "heartbeat.json"):
-            (spec.workdir / name).unlink(missing_ok=True)
-        path = spec.workdir / "spec.json"
-        path.write_text(spec.model_dump_json(by_alias=True))
-        command = [sys.executable, "-m", "auterity_dagster.training", spec.stage.value, "--spec", str(path)]
-        with dg.open_pipes_session(
-            context=context,
-            context_injector=dg.PipesEnvContextInjector(),
-            message_reader=dg.PipesTempFileMessageReader(),
-        ) as session:
-            child = subprocess.Popen(command, env={**os.environ, **session.get_bootstrap_env_vars()})
-            try:
-                return _wait(child, spec.workdir)
-            except BaseException:
-                # Dagster ends a run by an interrupt: the child gets the time to save a checkpoint.
-                _end(child)
-                raise
+        Raises `StagePaused` when its time is up, and `dg.Failure` with the child's own words when it cannot be done.
+        """
+        attempts = Attempts()
+        while True:
+            ended = self._once(context, spec.model_copy(update={"halvings": attempts.halvings}), machine, watch)
+            decision = decide(ended, attempts, batch=batch_of(spec.recipe, spec.stage))
+            attempts = decision.attempts
+            match decision.then:
+                case Then.FINISH:
+                    assert ended.outcome is not None
+                    return ended.outcome
+                case Then.FAIL:
+                    raise dg.Failure(f"{spec.stage}: {decision.reason}", allow_retries=False)
+                case Then.PAUSE:
+                    raise StagePaused(f"{spec.stage}: {decision.reason}", allow_retries=False)
+                case _:
+                    context.log.warning(f"{spec.stage}: {decision.reason}")
+                    time.sleep(decision.wait_s)
 
-
-def _wait(child: subprocess.Popen[bytes], workdir: Path) -> int:
-    started = time.time()
-    while True:
+    def _once(self, context: dg.AssetExecutionContext, spec: StageSpec, machine: MachineTime, watch: Watch) -> Ended:
+        workdir = Workdir(spec.workdir)
+        before = workdir.checkpoint_names()
         try:
-            return child.wait(timeout=_POLL_S)
-        except subprocess.TimeoutExpired:
-            if time.time() - _last_beat(workdir, default=started) > SILENCE_LIMIT_S:
-                child.kill()
-                return child.wait()
+            with workdir.locked():
+                workdir.forget_outcome()
+                path = spec.workdir / "spec.json"
+                path.write_text(spec.model_dump_json(by_alias=True))
+        except Conflict:
+            context.log.info(f"{spec.stage}: another process trains this stage already; its result is waited for")
+            adopt(workdir, watch=watch, silence_limit_s=self.silence_limit_s)
+            exit_code = None
+        else:
+            began = time.monotonic()
+            try:
+                exit_code = self._start(context, spec, path, watch)
+            finally:
+                machine.seconds += time.monotonic() - began
+        watch()
+        outcome = None if exit_code == ExitCode.LOCKED else workdir.outcome()
+        return Ended(exit_code, outcome, newest_is_new(before, workdir.checkpoint_names()))
 
+    def _start(self, context: dg.AssetExecutionContext, spec: StageSpec, path: Path, watch: Watch) -> int | None:
+        if spec.recipe.hardware.launcher != "kubernetes":
+            return run_process(
+                context, spec, path, module=self.module, watch=watch, silence_limit_s=self.silence_limit_s
+            )
+        # Imported here: Kubernetes' client takes two seconds, and most installations have no cluster.
+        from auterity_dagster.resources.training_pod import StagePods, pod_command
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.terminate()
-    try:
-        child.wait(timeout=STOP_PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
-def _last_beat(workdir: Path, *, default: float) -> float:
-    try:
-        return float(json.loads((workdir / "heartbeat.json").read_text())["at"])
-    except (OSError, ValueError, KeyError):
-        return default
-
-
-def _read_outcome(workdir: Path) -> StageOutcome | None:
-    try:
-        return StageOutcome.model_validate_json((workdir / "outcome.json").read_bytes())
-    except (OSError, ValidationError):
+        StagePods().run_stage(
+            context,
+            spec,
+            pod_command(spec, path, module=self.module),
+            settings=self.pods,
+            data_dir=self.data_dir,
+            watch=watch,
+            silence_limit_s=self.silence_limit_s,
+        )
         return None
+
+
+def launcher_from(settings: ModelsSettings, *, data_dir: str) -> TrainingLauncher:
+    """Return the resource for this process's settings."""
+    pods = PodSettings(
+        image=settings.training_image,
+        namespace=settings.training_namespace,
+        volume_claim=settings.training_volume_claim,
+    )
+    return TrainingLauncher(data_dir=data_dir, pods=pods)
+
+
+def batch_of(recipe: Recipe, stage: Stage) -> int | None:
+    """Return how many rows a stage puts through at once, or None for a stage that does not train."""
+    block = {Stage.PLAN: recipe.sft, Stage.SFT: recipe.sft, Stage.DPO: recipe.dpo, Stage.GRPO: recipe.grpo}.get(stage)
+    return None if block is None else block.batch

@@ -1,7 +1,7 @@
 """Launch a run where executions are ready: level-triggered, so a lost or doubled launch does no harm."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -14,6 +14,8 @@ from auterity_dagster.storage.repositories.ready_work import ReadyWork, ready_wo
 WATCH_S = 3.5
 LOOK_EVERY_S = 0.2
 UNCLAIMED_FOR = timedelta(seconds=20)
+BUSY_AFTER_S = 1.0
+"""A run that carries on takes what is ready within this time; another one beside it is for more than it can take."""
 OPEN = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -23,7 +25,11 @@ OPEN = [
 
 
 def ready_executions(
-    jobs: Sequence[dg.JobDefinition], *, max_open_runs: int, watch_s: float = WATCH_S
+    jobs: Sequence[dg.JobDefinition],
+    *,
+    max_open_runs: int,
+    watch_s: float = WATCH_S,
+    busy_after_s: float = BUSY_AFTER_S,
 ) -> dg.SensorDefinition:
     """Return the sensor over these jobs.
 
@@ -39,13 +45,17 @@ def ready_executions(
     )
     def look(context: dg.SensorEvaluationContext, database: DatabaseResource):
         """Executions whose `ready_at` has come."""
-        until = time.monotonic() + watch_s
+        begun = time.monotonic()
+        since: dict[tuple[str, str], float] = {}
         with database.connected() as connected:
             while True:
                 with connected.begin_without_organization() as session:
                     work = ready_work(session, datetime.now(UTC))
-                requests = list(_requests(context.instance, work, max_open_runs=max_open_runs)) if work else []
-                if requests or time.monotonic() >= until:
+                now = time.monotonic()
+                since = {(one.job, one.lane): since.get((one.job, one.lane), now) for one in work}
+                left = {key for key, first_seen in since.items() if now - first_seen >= busy_after_s}
+                requests = list(_requests(context.instance, work, left=left, max_open_runs=max_open_runs))
+                if requests or now - begun >= watch_s:
                     return requests or dg.SkipReason("nothing is ready")
                 time.sleep(LOOK_EVERY_S)
 
@@ -53,12 +63,14 @@ def ready_executions(
 
 
 def _requests(
-    instance: dg.DagsterInstance, work: Iterable[ReadyWork], *, max_open_runs: int
+    instance: dg.DagsterInstance, work: Iterable[ReadyWork], *, left: Collection[tuple[str, str]], max_open_runs: int
 ) -> Iterator[dg.RunRequest]:
+    """A run for work that has none; beside one that is busy only where work is `left` for longer."""
     for one in work:
         tags = {LANE_TAG: one.lane}
         records = instance.get_run_records(RunsFilter(job_name=one.job, statuses=OPEN, tags=tags), limit=max_open_runs)
-        if len(records) < max_open_runs and not any(_will_claim(record) for record in records):
+        is_wanted = not records or ((one.job, one.lane) in left and len(records) < max_open_runs)
+        if is_wanted and not any(_will_claim(record) for record in records):
             yield dg.RunRequest(job_name=one.job, tags=tags)
 
 

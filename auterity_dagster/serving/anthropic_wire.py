@@ -7,20 +7,21 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import aiohttp
-import orjson
 
 from auterity_dagster.errors import ProviderFailed
 from auterity_dagster.relaycore.chat import ProviderAnswer, ProviderCall, StreamFrame, UsageReport
+from auterity_dagster.serving.answer_shape import require_block, require_event
 from auterity_dagster.serving.provider_http import (
     body_on,
     connection_failed,
     data_lines,
+    failed_with_status,
     json_object,
     lost,
     malformed,
+    post,
     read_limited,
     refuse_errors,
-    timeouts,
 )
 from auterity_dagster.serving.translation.from_anthropic import ChunkTranslation, completion_of
 from auterity_dagster.serving.translation.to_anthropic import messages_request
@@ -35,8 +36,10 @@ _CONTENT_DELTAS = frozenset({"text_delta", "input_json_delta", "thinking_delta"}
 class AnthropicWireClient:
     """One provider on the Anthropic wire under one credential."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, base_url: str, credential: str) -> None:
-        self._session = session
+    def __init__(
+        self, session: aiohttp.ClientSession, *, base_url: str, credential: str, line_limit_bytes: int
+    ) -> None:
+        self._session, self._line_limit_bytes = session, line_limit_bytes
         self._url = f"{base_url.rstrip('/')}/v1/messages"
         self._headers = {"x-api-key": credential, "anthropic-version": VERSION, "content-type": "application/json"}
 
@@ -55,7 +58,7 @@ class AnthropicWireClient:
             async with self._post(call, {"max_tokens": call.max_tokens, "stream": True}) as response:
                 await refuse_errors(response, call, is_too_long=_is_too_long)
                 events.answered(response.headers.get("request-id"))
-                async for data in data_lines(response, call):
+                async for data in data_lines(response, call, limit_bytes=self._line_limit_bytes):
                     for frame in events.take(data):
                         yield frame
                     if events.is_finished:
@@ -76,6 +79,10 @@ class AnthropicWireClient:
             raise malformed(call, "no count of tokens")
         return count
 
+    async def raise_limit(self, call: ProviderCall, *, max_tokens: int, is_last: bool) -> None:
+        """This wire has no way to do that; no deployment that speaks it says it could."""
+        raise failed_with_status(call, 404, code=None, retry_after=None)
+
     def _post(self, call: ProviderCall, replaced: Mapping[str, object], *, path: str = "") -> Any:
         said = body_on("anthropic", call, translated=messages_request)
         body = {name: value for name, value in said.items() if name not in _REPLACED}
@@ -83,7 +90,7 @@ class AnthropicWireClient:
         headers = self._headers
         if call.traceparent is not None:
             headers = {**headers, "traceparent": call.traceparent}
-        return self._session.post(self._url + path, data=orjson.dumps(body), headers=headers, timeout=timeouts(call))
+        return post(self._session, self._url + path, body, headers, call)
 
 
 class _Events:
@@ -113,6 +120,7 @@ class _Events:
 
     def _read(self, data: bytes, event: Mapping[str, Any]) -> list[StreamFrame]:
         kind: str = event["type"]
+        require_event(kind, event)
         if kind == "error":
             raise _failed_inside(self._call, event.get("error"))
         if kind == "ping":
@@ -153,7 +161,10 @@ def _answer(text: bytes, call: ProviderCall, *, provider_request_id: str | None)
     message = json_object(text, call)
     report = read_anthropic_usage(message.get("usage"))
     try:
-        has_content = bool(message["content"])
+        content: list[object] = message["content"]
+        for block in content:
+            require_block(block)
+        has_content = bool(content)
         body = completion_of(message, report) if call.wire == "openai" else text
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise malformed(call, "an answer that is no message") from error

@@ -1,4 +1,7 @@
-"""Who calls: access tokens and API keys become principals; what they may do is read from PostgreSQL every 5 seconds.
+"""Who calls: access tokens and API keys become principals.
+
+What a user may do is read from PostgreSQL every 5 seconds, what a key may do every minute and whenever the epoch of its
+organization says that a key was changed.
 
 Both an ASGI request and a bare header string can be authenticated, so the gateway's raw path uses the same code.
 """
@@ -7,7 +10,7 @@ import asyncio
 import hmac
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -24,13 +27,28 @@ from auterity_dagster.identity.api_key import PresentedKey, digest_of, invalid_k
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.identity.principal import Principal
 from auterity_dagster.storage.database import Database
+from auterity_dagster.storage.redis_key_epochs import KeyEpochs
 from auterity_dagster.storage.repositories import api_keys, users
 
 CACHE_TIME = timedelta(seconds=5)
-"""How long a revoked right may still work."""
+"""How long a right that was taken from a user may still work."""
+
+KEY_CACHE_TIME = timedelta(seconds=60)
+KEY_CACHE_TIME_ALONE = timedelta(seconds=1)
+"""How long a key is remembered while nobody can say whether it was changed: Redis is away."""
 
 CACHE_SIZE = 10_000
 Seen = tuple[datetime, Principal, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _SeenKey:
+    """A key as it was read at a time and under an epoch; `until` is when it must be read again at the latest."""
+
+    principal: Principal
+    epoch: bytes
+    read_at: datetime
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +59,9 @@ class Authentication:
     access_tokens: AccessTokens
     pepper: bytes
     clock: Clock
+    epochs: KeyEpochs
     _users: dict[tuple[UUID, UUID], Seen] = field(default_factory=dict[tuple[UUID, UUID], Seen])
-    _keys: dict[bytes, Seen] = field(default_factory=dict[bytes, Seen])
+    _keys: dict[bytes, _SeenKey] = field(default_factory=dict[bytes, _SeenKey])
     _loading: WeakValueDictionary[bytes, asyncio.Lock] = field(default_factory=WeakValueDictionary[bytes, asyncio.Lock])
 
     async def user(self, token: str) -> Principal:
@@ -62,14 +81,13 @@ class Authentication:
         A malformed key costs no query; a wrong one costs the same as one that does not exist.
         """
         digest = digest_of(self.pepper, key)
-        cached = self._fresh(self._keys.get(digest))
+        cached = self._fresh_key(digest)
         if cached is not None:
-            return cached[0]
+            return cached
         presented = read_key(self.pepper, key)
         # One question for all the calls that find the same key out of date.
         async with self._loading.setdefault(digest, asyncio.Lock()):
-            cached = self._fresh(self._keys.get(digest))
-            return cached[0] if cached is not None else await self._load_key(presented)
+            return self._fresh_key(digest) or await self._load_key(presented)
 
     async def _load_user(self, organization_id: UUID, user_id: UUID) -> tuple[Principal, int]:
         try:
@@ -89,14 +107,26 @@ class Authentication:
             stored = found.digest if found is not None else bytes(len(presented.digest))
             if not hmac.compare_digest(stored, presented.digest) or found is None:
                 raise invalid_key()
+            epoch = await self.epochs.of(found.organization_id)  # before the key: a change in between shows
+            read_at = self.clock.now()
             async with self.database.begin(found.organization_id) as session:
-                principal = await api_keys.find_active(session, found.key_id)
+                active = await api_keys.find_active(session, found.key_id)
         except (DBAPIError, PoolTimeout) as error:
             raise _unavailable() from error
-        if principal is None:
+        if active is None:
             raise invalid_key()
-        _remember(self._keys, presented.digest, self._seen(principal, 0))
-        return principal
+        until = min(read_at + KEY_CACHE_TIME, active.expires_at or datetime.max.replace(tzinfo=UTC))
+        if self.epochs.is_current(found.organization_id, epoch):
+            _remember(self._keys, presented.digest, _SeenKey(active.principal, epoch, read_at, until))
+        return active.principal
+
+    def _fresh_key(self, digest: bytes) -> Principal | None:
+        seen = self._keys.get(digest)
+        if seen is None:
+            return None
+        until = seen.until if self.epochs.is_live else min(seen.until, seen.read_at + KEY_CACHE_TIME_ALONE)
+        is_current = self.epochs.is_current(seen.principal.organization_id, seen.epoch)
+        return seen.principal if is_current and self.clock.now() < until else None
 
     def _seen(self, principal: Principal, epoch: int) -> Seen:
         return self.clock.now() + CACHE_TIME, principal, epoch
@@ -150,7 +180,7 @@ CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
 """The user or key of a request, as its route declared it."""
 
 
-def _remember(cache: dict[Any, Seen], key: Hashable, seen: Seen) -> None:
+def _remember(cache: dict[Any, Any], key: Hashable, seen: Seen | _SeenKey) -> None:
     cache.pop(key, None)
     if len(cache) >= CACHE_SIZE:
         del cache[next(iter(cache))]

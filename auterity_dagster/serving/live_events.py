@@ -1,10 +1,12 @@
 """Background work of an API process: numbers the outbox, wakes live connections, judges what was left behind."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from uuid import UUID
 
 import structlog
@@ -13,12 +15,17 @@ from redis.exceptions import RedisError
 
 from auterity_dagster.background import running_beside
 from auterity_dagster.clock import Clock
-from auterity_dagster.serving.delivery import OUTAGES, judge_the_rest
+from auterity_dagster.serving.delivery import judge_the_rest
+from auterity_dagster.serving.repeated_work import repeated
 from auterity_dagster.storage.database import Database
 from auterity_dagster.storage.repositories import outbox_relay
+from auterity_dagster.storage.repositories.outbox_relay import LiveEvent
 
 CHANNEL = "auterity:live"
 RETENTION = timedelta(days=7)
+RECENT = 2_000
+"""Events of an organization that a process keeps while somebody listens; older ones are read for whoever asks."""
+READ_AT_ONCE = 500
 _log = structlog.get_logger(__name__)
 
 
@@ -34,18 +41,50 @@ class LiveTimes:
 
 @dataclass(slots=True)
 class Head:
-    """An organization's last position as this process knows it; `moved` is set and replaced when it rises."""
+    """An organization's last position as this process knows it; `moved` is set and replaced when it rises.
+
+    `recent` has every event beyond `recent_after` up to `position`: what a hundred connections wait for is read once.
+    """
 
     position: int = 0
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     connections: int = 0
+    recent: list[LiveEvent] = field(default_factory=list[LiveEvent])
+    recent_after: int = 0
+    is_begun: bool = False
 
-    def raise_to(self, position: int) -> None:
-        """Wake everybody who waits, if this is news."""
-        if position > self.position:
-            self.position = position
-            self.moved.set()
-            self.moved = asyncio.Event()
+    def begin_at(self, position: int) -> None:
+        """Know where the organization stands, with no event yet; later it is known better."""
+        if not self.is_begun:
+            self.position = self.recent_after = position
+            self.is_begun = True
+
+    def extend(self, events: Sequence[LiveEvent]) -> None:
+        """Take the events after the position, and wake everybody who waits; what is known already is no news."""
+        news = [event for event in events if event.position > self.position]
+        if not news:
+            return
+        self.recent += news
+        self.position = news[-1].position
+        if len(self.recent) > RECENT:
+            dropped = len(self.recent) - RECENT // 2
+            self.recent_after = self.recent[dropped - 1].position
+            del self.recent[:dropped]
+        self.moved.set()
+        self.moved = asyncio.Event()
+
+    def after(self, cursors: Mapping[str, int], *, limit: int) -> list[LiveEvent] | None:
+        """Return what `outbox_relay.after` would; None if a cursor lies before what is known here."""
+        oldest = min(cursors.values(), default=self.position)
+        if oldest < self.recent_after:
+            return None
+        first = bisect_right(self.recent, oldest, key=lambda event: event.position)
+        wanted = (
+            event
+            for event in islice(self.recent, first, None)
+            if (cursor := cursors.get(event.topic)) is not None and event.position > cursor
+        )
+        return list(islice(wanted, limit))
 
     async def beyond(self, position: int) -> None:
         """Wait until the head is past a position."""
@@ -56,8 +95,8 @@ class Head:
 class LiveEvents:
     """The heads of the organizations that have live connections here.
 
-    What connections send, they read from PostgreSQL. Redis only says that there is something to read: without it the
-    heads are read each second.
+    Events are read from PostgreSQL, once for all connections. Redis only says that there is something to read: without
+    it the heads are read each second.
     """
 
     def __init__(self, database: Database, redis: Redis, *, pepper: bytes, clock: Clock, times: LiveTimes) -> None:
@@ -74,7 +113,9 @@ class LiveEvents:
         head = self._heads.setdefault(organization_id, Head())
         head.connections += 1
         try:
-            await self._read_head(organization_id)
+            if not head.is_begun:
+                async with self._database.begin(organization_id) as session:
+                    head.begin_at(await outbox_relay.head(session))
             yield head
         finally:
             head.connections -= 1
@@ -89,13 +130,13 @@ class LiveEvents:
             async with self._database.begin(organization_id) as session:
                 head = await outbox_relay.number(session)
             if head is not None:
-                self._raise(organization_id, head)
+                await self._read_on(organization_id)
                 await self._tell(organization_id, head)
 
     async def poll(self) -> None:
         """Read the heads of the organizations with connections here: what Redis told of, and what it did not."""
         for organization_id in tuple(self._heads):
-            await self._read_head(organization_id)
+            await self._read_on(organization_id)
 
     async def prune(self) -> None:
         """Delete what is older than a week: an older cursor gets a gap."""
@@ -118,7 +159,7 @@ class LiveEvents:
                 message = await channel.get_message(ignore_subscribe_messages=True, timeout=1.0)
                 if message is not None:
                     organization_id, _, position = bytes(message["data"]).decode().partition(" ")
-                    self._raise(UUID(organization_id), int(position))
+                    await self._read_on(UUID(organization_id), told=int(position))
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -131,32 +172,21 @@ class LiveEvents:
             (self.judge, times.judge_s),
             (self.prune, times.prune_s),
         )
-        async with running_beside(*(_repeat(work, every_s=every_s) for work, every_s in works)):
+        async with running_beside(*(repeated(work, every_s=every_s) for work, every_s in works)):
             yield
 
-    async def _read_head(self, organization_id: UUID) -> None:
-        async with self._database.begin(organization_id) as session:
-            self._raise(organization_id, await outbox_relay.head(session))
-
-    def _raise(self, organization_id: UUID, position: int) -> None:
+    async def _read_on(self, organization_id: UUID, *, told: int | None = None) -> None:
+        """Read what came after the head; nothing if `told` is a position that is known."""
         head = self._heads.get(organization_id)
-        if head is not None:
-            head.raise_to(position)
+        while head is not None and head.is_begun and (told is None or told > head.position):
+            async with self._database.begin(organization_id) as session:
+                events = await outbox_relay.beyond(session, head.position, limit=READ_AT_ONCE)
+            head.extend(events)
+            if len(events) < READ_AT_ONCE:
+                return
 
     async def _tell(self, organization_id: UUID, position: int) -> None:
         try:
             await self._redis.publish(CHANNEL, f"{organization_id} {position}")
         except (RedisError, OSError) as error:
             _log.warning("live_events_not_told", error=type(error).__name__)
-
-
-async def _repeat(work: Callable[[], Awaitable[None]], *, every_s: float) -> None:
-    """Do it again and again; an outage ends one turn, anything else is told and ends one turn too."""
-    while True:
-        try:
-            await work()
-        except (*OUTAGES, RedisError, OSError) as error:
-            _log.warning("live_work_interrupted", work=work.__name__, error=type(error).__name__)
-        except Exception as error:  # noqa: BLE001 -- a worker's outer loop: one bad row must not end live events
-            _log.error("live_work_failed", work=work.__name__, error=type(error).__name__)
-        await asyncio.sleep(every_s)

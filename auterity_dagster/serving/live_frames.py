@@ -19,6 +19,8 @@ TOPICS: Mapping[str, Permission] = {
     "budgets": Permission.BUDGET_READ,
     "leads": Permission.LEAD_MANAGE,
     "inbound": Permission.LEAD_MANAGE,
+    "messages": Permission.CONTACT_READ,
+    "webhooks": Permission.WEBHOOK_MANAGE,
 }
 """The permission by a topic's first part: `execution/{id}` needs that of `execution`."""
 

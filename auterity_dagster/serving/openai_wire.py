@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Literal, cast
 
 import aiohttp
-import orjson
 
 from auterity_dagster.relaycore.chat import ProviderAnswer, ProviderCall, StreamFrame
+from auterity_dagster.serving.answer_shape import openai_says
 from auterity_dagster.serving.provider_http import (
     body_on,
     connection_failed,
@@ -17,9 +17,9 @@ from auterity_dagster.serving.provider_http import (
     json_object,
     lost,
     malformed,
+    post,
     read_limited,
     refuse_errors,
-    timeouts,
 )
 from auterity_dagster.serving.translation.from_openai import EventTranslation, message_of
 from auterity_dagster.serving.translation.to_openai import chat_request
@@ -27,17 +27,25 @@ from auterity_dagster.serving.translation.usage import read_embedding_usage, rea
 
 TokenField = Literal["max_tokens", "max_completion_tokens"]
 
+STREAM_HEADER = "x-auterity-stream"
+"""Names a stream that may be told of more tokens."""
+
 _REPLACED = frozenset({"model", "max_tokens", "max_completion_tokens", "stream", "stream_options"})
-_CONTENT = ("content", "tool_calls", "refusal")
 
 
 class OpenAIWireClient:
     """One provider on the OpenAI wire under one credential. `token_field` is what it calls the output limit."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, *, base_url: str, credential: str, token_field: TokenField
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        base_url: str,
+        credential: str,
+        token_field: TokenField,
+        line_limit_bytes: int,
     ) -> None:
-        self._session, self._token_field = session, token_field
+        self._session, self._token_field, self._line_limit_bytes = session, token_field, line_limit_bytes
         self._base = base_url.rstrip("/")
         self._headers = {"authorization": f"Bearer {credential}", "content-type": "application/json"}
 
@@ -61,7 +69,7 @@ class OpenAIWireClient:
                 request_id = response.headers.get("x-request-id")
                 if translation is not None:
                     translation.provider_request_id = request_id
-                async for data in data_lines(response, call):
+                async for data in data_lines(response, call, limit_bytes=self._line_limit_bytes):
                     if data == b"[DONE]":
                         break
                     if translation is None:
@@ -80,6 +88,17 @@ class OpenAIWireClient:
         """This wire has no way to ask."""
         return None
 
+    async def raise_limit(self, call: ProviderCall, *, max_tokens: int, is_last: bool) -> None:
+        """Only our own servers know this path."""
+        url = f"{self._base}/limits/{call.stream_id}"
+        body = {"max_tokens": max_tokens, "is_last": is_last}
+        try:
+            async with post(self._session, url, body, self._headers, call) as response:
+                if response.status != 204:
+                    await refuse_errors(response, call, is_too_long=_is_too_long)
+        except (aiohttp.ClientError, OSError) as error:
+            raise connection_failed(call, error) from error
+
     def _post(self, call: ProviderCall, *, is_stream: bool) -> Any:
         said = body_on("openai", call, translated=chat_request)
         body = {name: value for name, value in said.items() if name not in _REPLACED}
@@ -93,8 +112,10 @@ class OpenAIWireClient:
         headers = self._headers
         if call.traceparent is not None:
             headers = {**headers, "traceparent": call.traceparent}
+        if call.stream_id is not None:
+            headers = {**headers, STREAM_HEADER: str(call.stream_id)}
         url = f"{self._base}/{path}"
-        return self._session.post(url, data=orjson.dumps(body), headers=headers, timeout=timeouts(call))
+        return post(self._session, url, body, headers, call)
 
 
 def read_answer(text: bytes, call: ProviderCall, *, provider_request_id: str | None) -> ProviderAnswer:
@@ -106,12 +127,12 @@ def read_answer(text: bytes, call: ProviderCall, *, provider_request_id: str | N
     message: object = choices[0].get("message")
     said = cast(Mapping[str, object], message) if isinstance(message, dict) else {}
     report = read_openai_usage(body.get("usage"))
-    has_content = any(said.get(name) for name in _CONTENT)
-    if call.wire == "anthropic" and has_content:
-        try:
+    try:
+        has_content = openai_says(said, is_whole=True)
+        if call.wire == "anthropic" and has_content:
             text = message_of(body, report)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise malformed(call, "an answer that cannot be translated") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise malformed(call, "an answer that cannot be read") from error
     return ProviderAnswer(
         body=text,
         report=report,
@@ -134,27 +155,33 @@ def read_embedding(text: bytes, call: ProviderCall, *, provider_request_id: str 
 def read_frame(data: bytes, call: ProviderCall, *, provider_request_id: str | None) -> StreamFrame:
     """Read one event of a stream. Raises `ProviderFailed` where it is an error or nonsense."""
     body = _event(data, call)
-    choices = body["choices"]
+    has_content, finish = _said(body, call)
     report = read_openai_usage(body.get("usage"))
-    delta: Mapping[str, object] = {}
-    finish: object = None
-    if choices and isinstance(choices[0], dict):
-        choice = cast(Mapping[str, object], choices[0])
-        finish = choice.get("finish_reason")
-        given = choice.get("delta")
-        delta = cast(Mapping[str, object], given) if isinstance(given, dict) else {}
     return StreamFrame(
         data=data,
-        has_content=any(delta.get(name) for name in _CONTENT),
+        has_content=has_content,
         is_end=finish is not None,
+        is_cut=finish == "length",
         report=report,
-        is_usage_only=not choices and report is not None,
+        is_usage_only=not body["choices"] and report is not None,
         provider_request_id=provider_request_id,
     )
 
 
+def _said(body: Mapping[str, Any], call: ProviderCall) -> tuple[bool, object]:
+    """Return whether an event adds to the answer, and why it ends. Raises `ProviderFailed` for another form."""
+    if not body["choices"]:
+        return False, None
+    try:
+        choice = cast(Mapping[str, Any], body["choices"][0])
+        return openai_says(choice.get("delta") or {}, is_whole=False), choice.get("finish_reason")
+    except (AttributeError, TypeError) as error:
+        raise malformed(call, "an event that cannot be read") from error
+
+
 def _translated(translation: EventTranslation, data: bytes, call: ProviderCall) -> list[StreamFrame]:
     body = _event(data, call)
+    _said(body, call)
     try:
         return list(translation.take(body, read_openai_usage(body.get("usage"))))
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -155,6 +155,10 @@ class ObjectStore:
             raise Invalid(f"{folder} holds files that are not in its bundle", code="digest_mismatch")
         return folder
 
+    def path_of(self, digest: str) -> str:
+        """Return where an object lies, for a person to open. Raises `NotFound`."""
+        return str(self._existing(digest))
+
     def has(self, digest: str) -> bool:
         """True if an object with this digest is stored (its bytes are checked when they are read)."""
         return self._path(digest).is_file()

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
+from safetensors.numpy import load, save_file  # pyright: ignore[reportUnknownVariableType]
 
 from auterity_dagster.errors import Invalid
 from auterity_dagster.relaycore.predictor import Calibration, Domain, Linear, Predictor, shape_of
 from auterity_dagster.relaycore.prompt_features import TRAITS
 from auterity_dagster.relaycore.tree_ensemble import TreeEnsemble
+from auterity_dagster.storage.object_store import ObjectStore
 
 NAMES, ARRAYS = "predictor.json", "arrays.safetensors"
 FILES = frozenset({NAMES, ARRAYS})
@@ -61,9 +62,28 @@ def load_predictor(folder: Path) -> Predictor:
     try:
         if sum((folder / name).stat().st_size for name in FILES) > BYTE_LIMIT:
             raise _refused("it is too large")
-        names = _Names.model_validate_json((folder / NAMES).read_bytes())
-        arrays: Mapping[str, Array] = load_file(folder / ARRAYS)
-    except (OSError, ValidationError, SafetensorError) as error:
+        files = {name: (folder / name).read_bytes() for name in FILES}
+    except OSError as error:
+        raise _refused("its files cannot be read") from error
+    return _read(files)
+
+
+def stored_predictor(store: ObjectStore, digest: str) -> Predictor:
+    """Read a predictor from the object store: exactly the bytes that were checked against their digests.
+
+    Raises `Invalid` for a bundle that is none or was changed, and `NotFound` where a part of it is not there.
+    """
+    stored = store.manifest(digest).files
+    if frozenset(stored) != FILES or sum(file.bytes for file in stored.values()) > BYTE_LIMIT:
+        raise _refused("its files are not the expected ones")
+    return _read({name: store.read_verified(file.sha256) for name, file in stored.items()})
+
+
+def _read(files: Mapping[str, bytes]) -> Predictor:
+    try:
+        names = _Names.model_validate_json(files[NAMES])
+        arrays: Mapping[str, Array] = load(files[ARRAYS])
+    except (ValidationError, SafetensorError) as error:
         raise _refused("its files cannot be read") from error
     if names.traits != TRAITS or len(names.steps) != len(names.models):
         raise _refused("it was made for other features")

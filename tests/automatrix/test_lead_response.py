@@ -12,7 +12,8 @@ from auterity_dagster.identity.permission import Role
 from auterity_dagster.identity.principal import Principal, user_principal
 from auterity_dagster.storage.repositories import approvals, executions
 from auterity_dagster.storage.tables.workflows import OutboxRow, StepResultRow, TaskRow
-from tests.fakes.workflow_world import CONTACT, Dealership, FakeChat, FakeContacts, World, install_workflow, run_async
+from tests.fakes.workflow_rows import suppress
+from tests.fakes.workflow_world import DISCLOSURE, Dealership, FakeChat, World, install_workflow, run_async
 
 
 def manager(dealership: Dealership, role: Role = Role.MANAGER) -> Principal:
@@ -66,12 +67,12 @@ def test_a_manager_approves_the_draft_and_the_customer_gets_it(world: World, dea
     assert found.summary.row.state == "succeeded"
     assert statuses(found) == {
         "stock": "succeeded", "draft": "succeeded", "rule": "succeeded", "review": "succeeded",
-        "sms": "succeeded", "email": "skipped", "call": "skipped",
+        "sms": "succeeded", "email": "skipped", "call": "skipped", "follow_up": "skipped",
     }  # fmt: skip
     ((key, message),) = world.messenger.sent
     assert key == f"{execution_id}:first-reply"
     assert (message.channel, message.address) == ("sms", "+13125550141")
-    assert message.text == "The 2026 Honda CR-V EX is here. Saturday 10:00?"
+    assert message.text == f"The 2026 Honda CR-V EX is here. Saturday 10:00?\n{DISCLOSURE}"
     assert found.summary.cost_nusd == 12_345
     assert found.summary.draft_finished_at is not None
     assert found.effects[0].state == "confirmed"
@@ -155,7 +156,8 @@ def test_the_edited_text_is_what_leaves(world: World, dealership: Dealership) ->
     decide(dealership, approval.id, edited={"reply": "Yes! When can you come? Dana"})
     world.turn()
 
-    assert [message.text for _key, message in world.messenger.sent] == ["Yes! When can you come? Dana"]
+    ((_key, message),) = world.messenger.sent
+    assert message.text == f"Yes! When can you come? Dana\n{DISCLOSURE}"
 
 
 def test_a_rejected_draft_becomes_a_task(world: World, dealership: Dealership) -> None:
@@ -242,7 +244,8 @@ def test_nothing_is_sent_to_somebody_who_opted_out(world: World, dealership: Dea
     install_workflow(dealership, "lead_response", {"auto_send": True})
     (execution_id,) = dealership.lead()
 
-    world.turn(engine=world.engine(contacts=FakeContacts({CONTACT: "opted_out"})))
+    suppress(world, dealership, "+13125550141")
+    world.turn()
 
     found = detail(dealership, execution_id)
     assert world.messenger.sent == []

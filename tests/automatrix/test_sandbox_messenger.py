@@ -40,7 +40,7 @@ def test_a_line_that_was_cut_off_was_never_acknowledged(tmp_path: Path) -> None:
         torn.write('{"key": "k2", "mess')
     messenger = SandboxMessenger(tmp_path, FakeClock())
 
-    assert messenger.lookup("k2") is None
+    assert messenger.lookup(MESSAGE, "k2") is None
     messenger.send(MESSAGE, "k2")
 
     assert [entry["key"] for entry in record(tmp_path)] == ["k1", "k2"]

@@ -41,6 +41,7 @@ class Cluster:
     control: str
     organization_id: UUID
     key: str
+    config_dir: Path = ROOT / "config"
     sandbox_port: int = field(default_factory=free_port)
     gateways: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     sandbox: subprocess.Popen[bytes] | None = None
@@ -140,7 +141,7 @@ class Cluster:
             "AUTERITY_DATABASE_URL": self.application_url,
             "AUTERITY_REDIS_URL": self.valkey.url,
             "AUTERITY_SECRETS_DIR": str(self.folder / "secrets"),
-            "AUTERITY_CONFIG_DIR": str(ROOT / "config"),
+            "AUTERITY_CONFIG_DIR": str(self.config_dir),
             "AUTERITY_DATA_DIR": str(self.folder),
             "AUTERITY_SANDBOX_URL": f"http://127.0.0.1:{self.sandbox_port}",
             "AUTERITY_MODEL_SERVER_URL": "http://127.0.0.1:9",
@@ -155,11 +156,13 @@ class Cluster:
 
 
 @asynccontextmanager
-async def running_cluster(*, gateways: int, control: str = "") -> AsyncGenerator[Cluster]:
+async def running_cluster(
+    *, gateways: int, control: str = "", config_dir: Path = ROOT / "config"
+) -> AsyncGenerator[Cluster]:
     """A cluster in a folder of its own, gone afterwards; its PostgreSQL syncs to disk, so it may be killed."""
     folder = Path(tempfile.mkdtemp(prefix="auterity-chaos-"))
     try:
-        cluster = await asyncio.to_thread(_prepared, folder, control)
+        cluster = await asyncio.to_thread(_prepared, folder, control, config_dir)
         try:
             cluster.start(gateways=gateways)
             await cluster.is_up()
@@ -170,7 +173,7 @@ async def running_cluster(*, gateways: int, control: str = "") -> AsyncGenerator
         await asyncio.to_thread(shutil.rmtree, folder)
 
 
-def _prepared(folder: Path, control: str) -> Cluster:
+def _prepared(folder: Path, control: str, config_dir: Path) -> Cluster:
     """Start the servers and make an organization."""
     folder.chmod(0o755)
     postgres, valkey = start_postgres(folder / "postgres"), start_valkey(folder)
@@ -179,7 +182,7 @@ def _prepared(folder: Path, control: str) -> Cluster:
     blocking = BlockingDatabase(postgres.url(user="auterity_app", password=PASSWORD))
     organization_id, key = new_organization(blocking, folder / "secrets")
     blocking.close()
-    return Cluster(folder, postgres, valkey, control, organization_id, key)
+    return Cluster(folder, postgres, valkey, control, organization_id, key, config_dir)
 
 
 async def healthy(address: str) -> None:

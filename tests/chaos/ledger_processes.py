@@ -10,10 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psycopg
+
 from auterity_dagster.relaycore.budget import Scope
 from auterity_dagster.storage.database import Database
-from tests.chaos.checkers import Outcome
+from auterity_dagster.storage.repositories.ledger import LedgerSettings, open_ledger
+from tests.chaos.checkers import LedgerSample, Outcome
+from tests.chaos.ledger_samples import sampling
 from tests.chaos.ledger_worker import Orders
+from tests.conftest import DatabaseUrls
 from tests.fakes.ledger_requests import make_budget
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +85,31 @@ async def run_processes(run: Run, url: str, *, variant: str = "exact", dies_at: 
     expected = [-signal.SIGKILL if number < len(dies_at) else 0 for number in range(len(codes))]
     if codes != expected:
         raise AssertionError(f"the workers ended with {codes}, expected {expected}")
+
+
+async def killed_processes(
+    database: Database, database_urls: DatabaseUrls, folder: Path, size: Size, *, variant: str
+) -> tuple[Run, list[LedgerSample]]:
+    """A run in which every process but the last is killed, and then the time until the holds have expired."""
+    run = await prepared(database, folder, size)
+    shares = [0.3 + 0.3 * number for number in range(size.processes - 1)]
+    async with sampling(database_urls.owner, every_s=0.02) as samples:
+        await run_processes(run, database_urls.application, variant=variant, dies_at=shares)
+        if variant == "exact":
+            await reaped(database_urls)
+    return run, samples
+
+
+async def reaped(database_urls: DatabaseUrls) -> None:
+    """A process that comes up after the crash: its reaper closes what the dead ones held, once it has expired."""
+    last_expires = "SELECT greatest(extract(epoch FROM max(expires_at) - now()), 0) FROM hold WHERE state = 'held'"
+    with psycopg.connect(database_urls.owner) as connection:
+        row = connection.execute(last_expires).fetchone()
+    assert row is not None
+    await asyncio.sleep(float(row[0] or 0))
+    async with open_ledger(database_urls.application, LedgerSettings(reap_every_s=3600)) as ledger:
+        while await ledger.reap():
+            pass
 
 
 async def _started(run: Run, url: str, number: int, variant: str, dies_at: float | None) -> asyncio.subprocess.Process:

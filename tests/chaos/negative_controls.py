@@ -9,13 +9,50 @@ from sqlalchemy.dialects.postgresql import insert
 
 from auterity_dagster.errors import BudgetExceeded
 from auterity_dagster.relaycore.ports import Hold, HoldRequest, Ledger, Settlement, UsageRecord
+from auterity_dagster.relaycore.pricing import Price, Usage
 from auterity_dagster.storage.database import Database
 from auterity_dagster.storage.repositories import idempotency
 from auterity_dagster.storage.repositories.ledger_holding import idempotency_running
 from auterity_dagster.storage.tables.ledger import BudgetWindowRow, IdempotencyRow
+from tests.fakes.price_cases import tier_of
 
 DROP_CHECK = "ALTER TABLE budget_window DROP CONSTRAINT ck_budget_window_within_cap"
 """With it in place PostgreSQL itself refuses what the control tries to do."""
+
+
+def cost_in_floats(usage: Usage, price: Price) -> int:
+    """P-6's control: dollars as floats, rounded at the end."""
+    rates = tier_of(usage.prompt_tokens, price)
+    classes = (
+        (usage.uncached_tokens, rates.input),
+        (usage.completion_tokens, rates.output),
+        (usage.cache_read_tokens, rates.cache_read),
+        (usage.cache_write_5m_tokens, rates.cache_write_5m),
+        (usage.cache_write_1h_tokens, rates.cache_write_1h),
+    )
+    return round(sum(tokens / 1e6 * ((rate or 0) / 1e9) for tokens, rate in classes) * 1e9)
+
+
+class ExtendsWithoutHoldingLedger:
+    """The control of slices: tells the provider of more tokens than it holds money for."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def hold(self, request: HoldRequest) -> Hold:
+        return await self._ledger.hold(request)
+
+    async def extend(self, hold: Hold, *, more_nusd: int) -> Hold | None:
+        return hold
+
+    async def settle(self, settlement: Settlement) -> None:
+        await self._ledger.settle(settlement)
+
+    async def void(self, hold: Hold, usage: UsageRecord) -> None:
+        await self._ledger.void(hold, usage)
+
+    async def leave_unknown(self, hold: Hold, usage: UsageRecord) -> None:
+        await self._ledger.leave_unknown(hold, usage)
 
 
 class ReadThenWriteLedger:
@@ -32,6 +69,10 @@ class ReadThenWriteLedger:
         await asyncio.sleep(0)
         await self._move(request, held_nusd=request.amount_nusd, settled_nusd=0)
         return Hold(id=uuid4(), request=request, budget_left_nusd=None)
+
+    async def extend(self, hold: Hold, *, more_nusd: int) -> Hold | None:
+        await self._move(hold.request, held_nusd=more_nusd, settled_nusd=0)
+        return replace(hold, request=replace(hold.request, amount_nusd=hold.request.amount_nusd + more_nusd))
 
     async def settle(self, settlement: Settlement) -> None:
         request = settlement.hold.request
@@ -64,6 +105,9 @@ class OnlyWhatTheCallerGotLedger:
 
     async def hold(self, request: HoldRequest) -> Hold:
         return await self._ledger.hold(request)
+
+    async def extend(self, hold: Hold, *, more_nusd: int) -> Hold | None:
+        return await self._ledger.extend(hold, more_nusd=more_nusd)
 
     async def settle(self, settlement: Settlement) -> None:
         await self._ledger.settle(settlement)

@@ -1,13 +1,12 @@
-"""P-1 and P-3 on real PostgreSQL with real processes, and the controls that show the checkers can fail."""
+"""P-1 on real PostgreSQL with real processes, and the controls that show the checkers can fail."""
 
-import asyncio
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from auterity_dagster.storage.database import Database
-from auterity_dagster.storage.repositories.ledger import LedgerSettings, open_ledger
+from auterity_dagster.storage.repositories.ledger import open_ledger
 from tests.chaos.checkers import (
     LedgerSample,
     Outcome,
@@ -16,7 +15,7 @@ from tests.chaos.checkers import (
     ledger_covers_bill,
     no_phantom_holds,
 )
-from tests.chaos.ledger_processes import Run, Size, prepared, run_processes
+from tests.chaos.ledger_processes import Run, Size, killed_processes, prepared, run_processes
 from tests.chaos.ledger_samples import sampling, spend_and_suspense
 from tests.chaos.negative_controls import DROP_CHECK
 from tests.fakes.ledger_requests import hold_request, usage_record
@@ -79,37 +78,12 @@ async def test_a_ledger_that_reads_and_then_writes_is_found_out(
     assert not budgets_are_exact(samples).is_held
 
 
-async def killed(
-    database: Database, database_urls, folder: Path, size: Size, *, variant: str
-) -> tuple[Run, list[LedgerSample]]:
-    """A run in which every process but the last is killed, and then the time until the holds have expired."""
-    run = await prepared(database, folder, size)
-    shares = [0.3 + 0.3 * number for number in range(size.processes - 1)]
-    async with sampling(database_urls.owner, every_s=0.02) as samples:
-        await run_processes(run, database_urls.application, variant=variant, dies_at=shares)
-        if variant == "exact":
-            await reaped(database_urls)
-    return run, samples
-
-
-async def reaped(database_urls) -> None:
-    """A process that comes up after the crash: its reaper closes what the dead ones held, once it has expired."""
-    last_expires = "SELECT greatest(extract(epoch FROM max(expires_at) - now()), 0) FROM hold WHERE state = 'held'"
-    with psycopg.connect(database_urls.owner) as connection:
-        row = connection.execute(last_expires).fetchone()
-    assert row is not None
-    await asyncio.sleep(float(row[0] or 0))
-    async with open_ledger(database_urls.application, LedgerSettings(reap_every_s=3600)) as ledger:
-        while await ledger.reap():
-            pass
-
-
 async def test_a_killed_process_leaves_neither_a_hole_nor_a_phantom_hold(
     database: Database, database_urls, tmp_path: Path
 ) -> None:
     size = Size(calls=600, clients=100, processes=2, budgets=5, expires_in_s=3)
 
-    run, samples = await killed(database, database_urls, tmp_path, size, variant="exact")
+    run, samples = await killed_processes(database, database_urls, tmp_path, size, variant="exact")
 
     spend_nusd, suspense_nusd = await spend_and_suspense(database_urls.owner)
     bill = ledger_covers_bill(
@@ -129,23 +103,13 @@ async def test_killed_processes_at_chaos_size(
     size = Size(calls=20_000, clients=200, processes=3, budgets=50, expires_in_s=10)
 
     noted["n"] = size.calls
-    run, samples = await killed(database, database_urls, tmp_path, size, variant="exact")
+    run, samples = await killed_processes(database, database_urls, tmp_path, size, variant="exact")
 
     spend_nusd, suspense_nusd = await spend_and_suspense(database_urls.owner)
     bill = ledger_covers_bill(
         bill_nusd=run.bill_nusd(), spend_nusd=spend_nusd, suspense_nusd=suspense_nusd, is_settled=False
     )
     assert (budgets_are_exact(samples).reasons, bill.reasons, no_phantom_holds(samples[-1]).reasons) == ((), (), ())
-
-
-@pytest.mark.control
-@pytest.mark.promise("P-3", control=True)
-async def test_phantom_holds_are_found_when_nobody_reaps(database: Database, database_urls, tmp_path: Path) -> None:
-    size = Size(calls=200, clients=40, processes=2, budgets=5)
-
-    _, samples = await killed(database, database_urls, tmp_path, size, variant="without_reaper")
-
-    assert not no_phantom_holds(samples[-1]).is_held
 
 
 class TestTheCheckersOnPlantedHistories:

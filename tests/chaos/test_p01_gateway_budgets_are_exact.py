@@ -96,7 +96,7 @@ async def test_a_gateway_on_a_ledger_that_reads_and_then_writes_is_found_out(
 @pytest.mark.timeout(1800)
 async def test_no_budget_is_exceeded_while_gateways_redis_and_postgresql_are_killed(noted: dict[str, int]) -> None:
     async with running_cluster(gateways=3) as cluster:
-        calls = await tagged_calls(cluster, count=20_000, tags=49)
+        calls, cap_nusd = await tagged_calls(cluster, count=20_000, tags=49)
         faults = {
             0.3: lambda: cluster.kill_gateway(0),
             0.5: cluster.kill_valkey,
@@ -104,7 +104,9 @@ async def test_no_budget_is_exceeded_while_gateways_redis_and_postgresql_are_kil
             0.75: cluster.kill_postgres,
         }
         async with sampling(cluster.owner_url, every_s=0.1) as samples:
-            answers = await storm(cluster, calls, clients=200, seed=SEED, faults=faults)
+            answers = await storm(
+                cluster, calls, clients=200, seed=SEED, faults=faults, comes_back=lambda heard: heard.phase == "failed"
+            )
             await reap_all(cluster.owner_url, cluster.application_url)
         bill = await cluster.bill()
         bill_nusd = sum(line["cost_nusd"] for line in bill)
@@ -122,12 +124,18 @@ async def test_no_budget_is_exceeded_while_gateways_redis_and_postgresql_are_kil
     verdicts = (budgets_are_exact(samples), both_were_tried(outcomes, at_least=len(calls) // 5), covered, equal)
     noted |= {"n": len(calls), "samples": len(samples), "bill_nusd": bill_nusd, "spend_nusd": spend_nusd}
     noted |= {"max_over_nusd": max(sample.max_over_nusd for sample in samples)} | dict(verdicts[1].numbers)
+    noted |= {"tried_again": sum(answer.tries - 1 for answer in answers)}
     assert [reason for verdict in verdicts for reason in verdict.reasons] == []
     assert (suspense_nusd, unexplained) == (0, 0)
+    assert bill_nusd <= cap_nusd
+    assert (len(answers), verdicts[1].numbers["failed"]) == (20_000, 0)
 
 
-async def tagged_calls(cluster: Cluster, *, count: int, tags: int) -> list[Call]:
-    """Calls that draw on a budget of everything and one of their tag; both have room for about six of ten."""
+async def tagged_calls(cluster: Cluster, *, count: int, tags: int) -> tuple[list[Call], int]:
+    """Calls that draw on a budget of everything and one of their tag; both have room for about six of ten.
+
+    Also returns what the provider may bill in all: the cap of everything, and the probe before there was one.
+    """
     body = {"model": "sandbox-small", "messages": QUESTION, "max_tokens": 64}
     headers = {"x-auterity-timeout-s": "30"}
     [probe] = await storm(cluster, [Call(body, headers)], clients=1, seed=0)
@@ -147,4 +155,5 @@ async def tagged_calls(cluster: Cluster, *, count: int, tags: int) -> list[Call]
         )
     await database.close()
     chance = random.Random(SEED)
-    return [Call(body, headers | {"x-auterity-tags": f"tag-{chance.randrange(tags)}"}) for _ in range(count)]
+    calls = [Call(body, headers | {"x-auterity-tags": f"tag-{chance.randrange(tags)}"}) for _ in range(count)]
+    return calls, cap_nusd + line["cost_nusd"]

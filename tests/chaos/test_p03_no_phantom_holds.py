@@ -18,7 +18,7 @@ from tests.chaos.books import PATIENT, reap_all
 from tests.chaos.checkers import budgets_are_exact, ledger_covers_bill, no_phantom_holds
 from tests.chaos.failpoint_worker import Orders
 from tests.chaos.failpoints import FAILPOINTS
-from tests.chaos.ledger_processes import ROOT, SEED
+from tests.chaos.ledger_processes import ROOT, SEED, Size, killed_processes
 from tests.chaos.ledger_samples import sampling
 from tests.conftest import DatabaseUrls
 from tests.fakes.ledger_requests import hold_request, make_budget
@@ -98,3 +98,15 @@ async def test_a_hundred_and_twenty_deaths_leave_no_phantom_hold(
     noted |= {"n": len(FAILPOINTS) * 10, "failpoints": len(FAILPOINTS)}
 
     assert await died_everywhere(database, database_urls, tmp_path, kills=10) == []
+
+
+@pytest.mark.control
+@pytest.mark.promise("P-3", control=True)
+async def test_phantom_holds_are_found_when_nobody_reaps(
+    database: Database, database_urls: DatabaseUrls, tmp_path: Path
+) -> None:
+    size = Size(calls=200, clients=40, processes=2, budgets=5)
+
+    _, samples = await killed_processes(database, database_urls, tmp_path, size, variant="without_reaper")
+
+    assert not no_phantom_holds(samples[-1]).is_held

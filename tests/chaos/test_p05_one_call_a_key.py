@@ -67,13 +67,18 @@ async def test_a_thousand_keys_are_called_once_each_while_the_gateways_are_kille
         calls = repeated_calls(1_000)
         # Each death takes the calls with it that its gateway is answering: about a tenth of the keys in all.
         faults = {share / 20: lambda index=share % 2: cluster.kill_gateway(index) for share in range(1, 20)}
-        answers = await storm(cluster, calls, clients=40, seed=SEED, faults=faults)
+        answers = await storm(
+            cluster, calls, clients=40, seed=SEED, faults=faults, comes_back=lambda heard: heard.status in (None, 503)
+        )
         verdicts = await judged(cluster, calls, answers, is_every_key_answered=False)
 
-    lost = {answer.call.headers[HEADER] for answer in answers if answer.status is None}
-    noted |= {"n": len(calls), "keys_with_a_lost_connection": len(lost)} | dict(verdicts[0].numbers)
+    again = {answer.call.headers[HEADER] for answer in answers if answer.tries > 1}
+    answered = {answer.call.headers[HEADER] for answer in answers if answer.status == 200}
+    noted |= {"n": len(calls), "keys_tried_again": len(again), "keys_answered": len(answered)}
+    noted |= dict(verdicts[0].numbers)
     assert [reason for verdict in verdicts for reason in verdict.reasons] == []
-    assert {answer.status for answer in answers} <= {200, 409, 503, None}
+    assert {answer.status for answer in answers} <= {200, 409}
+    assert len(answered) >= 500, "most winners died: the run shows little"
 
 
 @pytest.mark.control

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import uuid4
 
@@ -10,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 
 from auterity_dagster.relaycore.ports import Settlement
-from auterity_dagster.relaycore.pricing import Price, Rates, Usage, cost
+from auterity_dagster.relaycore.pricing import Price, Usage, cost
 from auterity_dagster.storage.repositories.ledger import open_ledger
 from tests.chaos.books import PATIENT
 from tests.chaos.ledger_processes import SEED
+from tests.chaos.negative_controls import cost_in_floats
 from tests.conftest import DatabaseUrls
 from tests.fakes.ledger_requests import hold_request, usage_record
-from tests.fakes.price_cases import billed, exact, is_exact, price, seeded_case
+from tests.fakes.price_cases import billed, is_exact, seeded_case
 
 BOOKED = """
 SELECT u.prompt_tokens, u.completion_tokens, u.cache_read_tokens, u.cache_write_5m_tokens, u.cache_write_1h_tokens,
@@ -25,10 +27,10 @@ FROM entry e JOIN usage u ON u.organization_id = e.organization_id AND u.id = e.
 """
 
 
-def wrong_cases(count: int) -> int:
+def wrong_cases(count: int, *, priced: Callable[[Usage, Price], int] = cost) -> int:
     chance = random.Random(SEED)
     cases = (seeded_case(chance) for _ in range(count))
-    return sum(not is_exact(cost(usage, listed), usage, listed) for usage, listed in cases)
+    return sum(not is_exact(priced(usage, listed), usage, listed) for usage, listed in cases)
 
 
 async def wrong_entries(urls: DatabaseUrls, *, count: int) -> tuple[int, int]:
@@ -109,8 +111,4 @@ async def test_twenty_thousand_bookings_are_computed_again(database_urls: Databa
 @pytest.mark.control
 @pytest.mark.promise("P-6", control=True)
 def test_prices_in_floats_are_found_out() -> None:
-    usage, listed = Usage(1_000_001, 3), price(Rates(0, 150_000_001, 600_000_007, None, None, None))
-    in_floats = int((usage.prompt_tokens * 0.150000001 / 1e6 + usage.completion_tokens * 0.600000007 / 1e6) * 1e9)
-
-    assert exact(usage, listed)[1] == 2
-    assert not is_exact(in_floats, usage, listed)
+    assert wrong_cases(50_000, priced=cost_in_floats) > 0

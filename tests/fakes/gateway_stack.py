@@ -49,9 +49,7 @@ class Stack:
         )
 
     def http(self, **headers: str) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            base_url=self.gateway_url, headers={"authorization": f"Bearer {self.key}", **headers}, timeout=30
-        )
+        return plain_http(self.gateway_url, {"authorization": f"Bearer {self.key}", **headers})
 
     async def ask(self, body: Mapping[str, Any] | None = None, **headers: str) -> httpx.Response:
         async with self.http(**headers) as client:
@@ -81,8 +79,12 @@ class Stack:
         return found
 
     def _sandbox(self) -> httpx.AsyncClient:
-        headers = {"authorization": f"Bearer {self.sandbox_token}"}
-        return httpx.AsyncClient(base_url=self.sandbox_url, headers=headers, timeout=30)
+        return plain_http(self.sandbox_url, {"authorization": f"Bearer {self.sandbox_token}"})
+
+
+def plain_http(url: str, headers: Mapping[str, str]) -> httpx.AsyncClient:
+    """A client without certificates: reading those that nobody shows here costs as much as a call."""
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=30, verify=False)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], *, within_s: float = 20) -> None:
@@ -119,9 +121,13 @@ async def running_stack(
     token_latency_ms: float = 0,
     around_sandbox: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     build: Callable[[GatewaySettings], FastAPI] = build_app,
+    http: Any = "auto",
     **changes: Any,
 ) -> AsyncGenerator[Stack]:
-    """Start a sandbox and a gateway; `changes` are gateway settings, a value may be a function of the sandbox's URL."""
+    """Start a sandbox and a gateway; `changes` are gateway settings, a value may be a function of the sandbox's URL.
+
+    `http` is what the gateway's server makes its connections of.
+    """
     secrets_dir = folder / "secrets"
     ensure_secrets(secrets_dir)
     blocking = BlockingDatabase(urls.application)
@@ -134,7 +140,7 @@ async def running_stack(
     async with served(around_sandbox(build_sandbox(sandbox))) as sandbox_url:
         given = {name: value(sandbox_url) if callable(value) else value for name, value in changes.items()}
         settings = gateway_settings(urls, redis_url, secrets_dir, **{"sandbox_url": sandbox_url, **given})
-        async with served(build(settings)) as gateway_url:
+        async with served(build(settings), http=http) as gateway_url:
             token = (secrets_dir / "sandbox_token").read_text()
             yield Stack(gateway_url, sandbox_url, token, organization_id, key, database)
     await database.close()

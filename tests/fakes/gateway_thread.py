@@ -40,7 +40,7 @@ class RunningGateway:
 
     def http(self, **headers: str) -> httpx.Client:
         credential = {"authorization": f"Bearer {self.stack.key}"}
-        return httpx.Client(base_url=self.stack.gateway_url, headers=credential | headers, timeout=60)
+        return httpx.Client(base_url=self.stack.gateway_url, headers=credential | headers, timeout=60, verify=False)
 
     def bill(self) -> Sequence[Mapping[str, Any]]:
         return self.wait_for(self.stack.bill())

@@ -16,9 +16,14 @@ RUBRIC = load_rubric(Path(__file__).parents[2] / "config" / "rubrics" / "dealers
 
 @dataclass
 class StubGateway:
-    """Judges prefer what sorts first and call equal answers a tie; every other task gets one polite sentence."""
+    """Judges prefer what sorts first and call equal answers a tie; every other task gets one polite sentence.
+
+    A spoilt judge `prefers_longer` answers, or the gateway answers with another `status`.
+    """
 
     url: str = ""
+    prefers_longer: bool = False
+    status: int = 200
     asked: list[dict[str, str]] = field(default_factory=list)
 
     def answer(self, headers: dict[str, str], messages: list[dict[str, str]]) -> str:
@@ -26,7 +31,8 @@ class StubGateway:
         if headers.get("x-auterity-task") != "judging":
             return "Thank you. Which of the two times works for you?"
         first, second = re.findall(r"ANSWER [AB]\n(.*)", messages[-1]["content"])
-        winner = "tie" if first == second else "A" if first < second else "B"
+        is_first = len(first) > len(second) if self.prefers_longer else first < second
+        winner = "tie" if first == second else "A" if is_first else "B"
         criteria = dict.fromkeys(RUBRIC.criteria, 0)
         return json.dumps({"reason": "order", "criteria": criteria, "critical": [], "winner": winner})
 
@@ -44,7 +50,7 @@ def stub_gateway() -> Iterator[StubGateway]:
             usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
             answer = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
             data = json.dumps(answer | {"usage": usage}).encode()
-            self.send_response(200)
+            self.send_response(stub.status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(data)))
             self.send_header("x-auterity-cost-nusd", "1000")

@@ -10,11 +10,11 @@ import uvicorn
 
 
 @asynccontextmanager
-async def served(app: Any) -> AsyncGenerator[str]:
+async def served(app: Any, *, http: Any = "auto") -> AsyncGenerator[str]:
     """Yield the app's address; at the end the server stops and the app's lifespan ends."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=5)
+        config = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=5, http=http)
         server = uvicorn.Server(config)
         server.config.load()
         task = asyncio.create_task(server.serve(sockets=[listener]))

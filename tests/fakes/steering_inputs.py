@@ -12,6 +12,7 @@ from auterity_dagster.errors import AuterityError
 from auterity_dagster.relaycore.catalog import BudgetRoom, CatalogSnapshot
 from auterity_dagster.relaycore.chat import Caller, ChatRequest
 from auterity_dagster.relaycore.live import LatencySketch, Live
+from auterity_dagster.relaycore.predicted_quality import PredictedQuality, QualityPrediction
 from auterity_dagster.relaycore.pricing import Price, Rates
 from auterity_dagster.relaycore.quality import Quality
 from auterity_dagster.relaycore.route import Route
@@ -127,6 +128,7 @@ def policies(draw: st.DrawFn) -> SteeringPolicy:
             "max_output_tokens": draw(st.integers(1, 2000)),
             "at_budget_percent": {50: "notify", 80: "best"},
             "time_zone": draw(st.sampled_from(("UTC", "America/Chicago"))),
+            "predictor": draw(st.sampled_from(("choose", "choose", "watch", "off"))),
             "deadlines": {"connect_s": 1, "first_token_s": 5, "idle_s": 5, "total_s": 20},
             "attempts": {"max": 4, "per_deployment": 2, "max_cost_ratio": draw(st.sampled_from((1.5, 200)))},
             "breaker": {
@@ -216,6 +218,18 @@ def snapshots(draw: st.DrawFn, policy: SteeringPolicy, task: str | None) -> Cata
         breaker_open=frozenset(draw(one_or_none)),
         budgets=budgets,
         live=live,
+        predictions=draw(predictions([one.artefact_digest for one in deployments.values()])),
+    )
+
+
+@st.composite
+def predictions(draw: st.DrawFn, digests: list[str]) -> tuple[QualityPrediction, ...]:
+    """One predictor that may choose, or one that watches, or both, or none."""
+    word = st.tuples(shares, shares).map(lambda two: PredictedQuality(mean=max(two), lower_bound=min(two)))
+    may_choose = draw(st.sampled_from(((), (True,), (False,), (False, True))))
+    return tuple(
+        QualityPrediction(f"p{number}", draw(mostly), may, draw(st.dictionaries(st.sampled_from(digests), word)))
+        for number, may in enumerate(may_choose)
     )
 
 

@@ -5,36 +5,52 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import insert
+from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from auterity_dagster.automatrix.actions.registry import actions
+from auterity_dagster.automatrix.compiled_workflow import CompiledWorkflow
+from auterity_dagster.automatrix.compliance.rows import load_compliance
 from auterity_dagster.automatrix.engine import Engine
 from auterity_dagster.automatrix.event import Event
 from auterity_dagster.automatrix.expression import CelEngine
 from auterity_dagster.automatrix.ports import (
-    Address,
     ChatCall,
     ChatReply,
     Message,
     Receipt,
     StockVehicle,
 )
-from auterity_dagster.automatrix.publication import CompiledWorkflow, compile_document
+from auterity_dagster.automatrix.publication import compile_document
 from auterity_dagster.automatrix.template import job_of, load_templates
-from auterity_dagster.prompt import load_prompts
+from auterity_dagster.identity.permission import Role
+from auterity_dagster.identity.principal import user_principal
+from auterity_dagster.prompt import PromptTemplate, load_prompts
+from auterity_dagster.public_http import PublicHttp
+from auterity_dagster.resources.connection_calls import ConnectionCalls
 from auterity_dagster.storage.database import BlockingDatabase, Database
+from auterity_dagster.storage.repositories import executions
+from auterity_dagster.storage.repositories.children import PostgresChildren
+from auterity_dagster.storage.repositories.events import deliver
+from auterity_dagster.storage.repositories.inventory import feed_blocking
 from auterity_dagster.storage.repositories.journal import PostgresJournal
-from auterity_dagster.storage.repositories.triggering import start_executions
+from auterity_dagster.storage.repositories.recalls import PostgresRecalls
 from auterity_dagster.storage.repositories.workflow_versions import Publication, install
 from auterity_dagster.storage.tables.identity import DealershipRow, OrganizationRow, UserRow
+from auterity_dagster.storage.tables.inbound import ContactRow
 from tests.fakes.clock import FakeClock
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 CEL = CelEngine()
+PEPPER = bytes(range(32))
+COMPLIANCE = load_compliance(CONFIG / "compliance.yaml")
+DISCLOSURE = next(row.text for row in COMPLIANCE.rows if row.kind == "ai_disclosure")
 CONTACT = UUID("00000000-0000-4000-8000-00000000c0de")
 CRV = StockVehicle(
     "H26110", "2HKRS4H42TH719547", 2026, "Honda", "CR-V", "EX", "new", "available", 36_310 * 10**9
@@ -62,31 +78,24 @@ class FakeChat:
 class FakeMessenger:
     """Takes messages and forgets keys: sending twice delivers twice, unless it is told to repeat safely."""
 
-    repeats_safely: bool = False
+    is_repeat_safe: bool = False
+    live: bool = False
     sent: list[tuple[str, Message]] = field(default_factory=list)
 
+    def is_live(self, organization_id: UUID, channel: str) -> bool:
+        return self.live
+
+    def repeats_safely(self, message: Message) -> bool:
+        return self.is_repeat_safe
+
     def send(self, message: Message, key: str) -> Receipt:
-        if self.repeats_safely and self.lookup(key) is not None:
+        if self.is_repeat_safe and self.lookup(message, key) is not None:
             return Receipt(f"message-{key}")
         self.sent.append((key, message))
         return Receipt(f"message-{key}")
 
-    def lookup(self, key: str) -> Receipt | None:
+    def lookup(self, message: Message, key: str) -> Receipt | None:
         return Receipt(f"message-{key}") if any(sent == key for sent, _message in self.sent) else None
-
-
-@dataclass
-class FakeContacts:
-    """Everybody has a phone and an e-mail address, but for those who do not."""
-
-    suppressed: Mapping[UUID, str] = field(default_factory=dict)
-    unknown: frozenset[UUID] = frozenset()
-
-    def address(self, organization_id: UUID, contact_id: UUID, channel: str) -> Address | None:
-        if contact_id in self.unknown:
-            return None
-        value = "+13125550141" if channel == "sms" else "customer@example.com"
-        return Address(value, self.suppressed.get(contact_id))
 
 
 @dataclass
@@ -112,9 +121,19 @@ class Dealership:
     clock: FakeClock
 
     def lead(self, number: int = 1, **data: Any) -> tuple[UUID, ...]:
-        """A lead comes in."""
+        """A lead of the one customer comes in."""
         event = lead_event(self, number, **data)
-        return run_async(self.urls, self.organization_id, lambda session: start_executions(session, event))
+        return run_async(self.urls, self.organization_id, lambda session: deliver(session, event)).started
+
+    def lead_of_another(self, number: int, **data: Any) -> tuple[UUID, ...]:
+        """A lead of the n-th customer, whom nobody wrote to before."""
+        event = lead_event(self, number, contact_id=str(contact_id(number)), **data)
+
+        async def start(session: Any) -> tuple[UUID, ...]:
+            await session.execute(customer(self, number))
+            return (await deliver(session, event)).started
+
+        return run_async(self.urls, self.organization_id, start)
 
 
 @dataclass
@@ -125,20 +144,23 @@ class World:
     clock: FakeClock
     chat: FakeChat = field(default_factory=FakeChat)
     messenger: FakeMessenger = field(default_factory=FakeMessenger)
-    contacts: FakeContacts = field(default_factory=FakeContacts)
     inventory: FakeInventory = field(default_factory=FakeInventory)
+    http: PublicHttp = field(default_factory=PublicHttp)
 
     def engine(self, **parts: Any) -> Engine:
         """A worker; `parts` replace what the world has."""
-        world = replace(self, **{key: value for key, value in parts.items() if key != "journal"})
+        world = replace(self, **{key: value for key, value in parts.items() if key not in ("journal", "children")})
         return Engine(
             journal=parts.get("journal") or PostgresJournal(self.database, CEL),
             actions=actions(
                 chat=world.chat,
-                prompts=load_prompts(CONFIG / "prompts"),
+                prompts=shipped_prompts(),
                 messenger=world.messenger,
-                contacts=world.contacts,
+                compliance=COMPLIANCE,
                 inventory=world.inventory,
+                children=parts.get("children") or PostgresChildren(self.database),
+                connections=ConnectionCalls(self.database, world.http, pepper=lambda: PEPPER),
+                recalls=PostgresRecalls(self.database),
             ),
             clock=self.clock,
             pause=self.clock.advance,
@@ -158,9 +180,16 @@ class World:
         return len(claims)
 
 
+@cache
 def templates() -> Mapping[str, CompiledWorkflow]:
-    """The shipped templates."""
+    """The shipped templates, read once."""
     return load_templates(CONFIG / "workflows", CEL)
+
+
+@cache
+def shipped_prompts() -> Mapping[str, PromptTemplate]:
+    """The shipped prompts, read once."""
+    return load_prompts(CONFIG / "prompts")
 
 
 def run_async(urls: Any, organization_id: UUID, work: Callable[[Any], Any]) -> Any:
@@ -196,7 +225,29 @@ def new_dealership(
                 name="Dana Manager", password_hash="x", session_epoch=0, is_active=True,
             )
         )  # fmt: skip
+        session.execute(customer(dealership, 1))
+        feed_blocking(session, [CRV], dealership_id=dealership.dealership_id, now=clock.now())
     return dealership
+
+
+def contact_id(number: int) -> UUID:
+    """The n-th customer's contact; the first is `CONTACT`."""
+    return UUID(int=CONTACT.int + number - 1)
+
+
+def customer(dealership: Dealership, number: int) -> Insert:
+    """A contact with a mobile in Chicago and an e-mail address, made once."""
+    mobile = f"+1312555{141 + number - 1:04}"
+    return (
+        upsert(ContactRow)
+        .values(
+            organization_id=dealership.organization_id, id=contact_id(number), dealership_id=dealership.dealership_id,
+            address_digest=contact_id(number).bytes, name="Marisol Teague", is_business=False,
+            email=f"customer{number}@example.com", mobile=mobile, emails=[f"customer{number}@example.com"],
+            phones=[{"number": mobile, "kind": "mobile"}], created_at=dealership.clock.now(),
+        )
+        .on_conflict_do_nothing()
+    )  # fmt: skip
 
 
 def install_workflow(
@@ -211,6 +262,18 @@ def install_workflow(
         lambda session: install(
             session, dealership.organization_id, publication, settings=settings or {}, now=dealership.clock.now()
         ),
+    )
+
+
+def cancel(dealership: Dealership, execution_id: UUID) -> str:
+    """A person stops an execution."""
+    person = user_principal(
+        dealership.user_id, organization_id=dealership.organization_id, roles=[Role.OWNER], dealership_ids=None
+    )
+    return run_async(
+        dealership.urls,
+        dealership.organization_id,
+        lambda session: executions.cancel(session, person, execution_id, now=dealership.clock.now()),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from auterity_dagster.errors import ConfigurationInvalid
-from auterity_dagster.neuroweaver.recipe import load_recipe
+from auterity_dagster.neuroweaver.recipe import Budget, load_recipe
 
 RECIPES = Path(__file__).parents[2] / "config" / "recipes"
 DEFAULT = (RECIPES / "smollm2_cpu_qlora.yaml").read_text()
@@ -49,7 +49,7 @@ def test_equal_recipes_have_equal_digests_and_a_changed_number_another(tmp_path:
         ("steps: 100", "steps: 100, epochs: 2", "sft: give either steps or epochs"),
         ("packing: false", "packing: true", "data.packing: Input should be False"),
         ("kind: qlora", "kind: lora", "plain LoRA is never called QLoRA"),
-        ("grpo: null", "grpo: {group: 8}", "grpo: Input should be None"),
+        ("grpo: null", "grpo: {group: 8}", "grpo.beta: Field required"),
         ('cap_usd: "3.00"', 'cap_usd: "half"', "budget.cap_usd: String should match pattern"),
         ('judge_cap_usd: "2.00"', 'judge_cap_usd: "3.75"', "judge_cap_usd is above cap_usd"),
         ("processes: 1", "processes: 2", "more than one process needs the launcher"),
@@ -70,3 +70,12 @@ def test_a_wrong_recipe_is_refused_with_its_file_and_field(tmp_path: Path, old: 
 def test_a_missing_recipe_is_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationInvalid, match="No such file"):
         load_recipe(tmp_path / "absent.yaml")
+
+
+def test_a_budget_can_be_made_smaller_and_judges_keep_their_share_of_it() -> None:
+    budget = Budget(cap_usd="3.00", cap_hours=2, judge_cap_usd="2.00")
+
+    smaller = budget.within(1_500_000_000)
+
+    assert (smaller.cap_usd, smaller.judge_cap_usd, smaller.cap_hours) == ("1.50", "1.00", 2)
+    assert budget.within(9_000_000_000) is budget

@@ -1,13 +1,18 @@
 """Planted personal data is found and prices, stock and part numbers are left alone, with a control for each checker."""
 
+import ast
+import inspect
 import re
 from random import Random
+from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from auterity_dagster.neuroweaver.example import Message
+from auterity_dagster.neuroweaver.preparation import scrub as scrub_module
+from auterity_dagster.neuroweaver.preparation import second_scan
 from auterity_dagster.neuroweaver.preparation.scrub import has_vin_check_digit, passes_luhn, scrub
 from auterity_dagster.neuroweaver.preparation.second_scan import residual_kinds
 
@@ -76,6 +81,7 @@ def test_prices_stock_and_part_numbers_are_left_alone() -> None:
         ("PLATE'S NUMBER: abc-1234", "plate"),
         ("licence no. k1234567", "licence"),
         ("from Zoe with love", "name"),
+        ("ask for zoe's car", "name"),
     ],
 )
 def test_the_second_scanner_finds_what_an_unexpected_layout_hid(text: str, kind: str) -> None:
@@ -119,6 +125,34 @@ def test_planted_names_are_found_in_the_ways_people_write_them() -> None:
     assert len(missed) / tried <= 0.05, missed
 
 
+def test_the_second_scanner_finds_every_name_that_was_not_replaced_and_none_that_was() -> None:
+    unseen, seen_in_clean = [], []
+    for name in NAMES:
+        parts = name.replace("Dr. ", "").replace(" Jr.", "").split()
+        for frame in NAME_FRAMES:
+            text = frame.format(name, first=parts[0], last=parts[-1], upper=name.upper())
+            if residual_kinds(text, key=KEY, names=(name,)) != ("name",):
+                unseen.append(text)
+            if residual_kinds(cleaned(text, names=(name,))[0], key=KEY, names=(name,)):
+                seen_in_clean.append(text)
+
+    # One part of a customer called Lincoln Ford is a make.
+    assert unseen == ["this is Lincoln", "Regards,\nFord", "Lincoln's car"]
+    assert seen_in_clean == []
+
+
+def test_the_second_scanner_shares_no_code_with_the_scrubber() -> None:
+    imported = {module for module in _imports(second_scan) if module.startswith("auterity_dagster")}
+
+    assert imported == set()
+    assert _imports(scrub_module) >= {"auterity_dagster.neuroweaver.preparation.names"}
+
+
+def _imports(module: ModuleType) -> set[str]:
+    nodes = ast.walk(ast.parse(inspect.getsource(module)))
+    return {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -127,7 +161,10 @@ def test_planted_names_are_found_in_the_ways_people_write_them() -> None:
     ],
 )
 def test_words_that_are_names_too_stay_where_they_are_words(text: str) -> None:
-    assert cleaned(text, names=("Will May", "Mark Rose", "Grant Price", "Lincoln Ford"))[0] == text
+    names = ("Will May", "Mark Rose", "Grant Price", "Lincoln Ford")
+
+    assert cleaned(text, names=names)[0] == text
+    assert residual_kinds(text, key=KEY, names=names) == ()
 
 
 def test_names_of_the_customer_record_are_replaced_and_others_are_not() -> None:
@@ -159,6 +196,23 @@ def test_a_vin_says_which_vehicle_it_was_and_no_longer_which_one(vin: str) -> No
     assert residual_kinds(text, key=KEY) == ()
     assert residual_kinds(vin, key=KEY) == ("vin",)
     assert scrub([Message(role="user", content=vin)], names=(), key=b"another").messages[0].content != text
+
+
+def test_a_true_vin_that_looks_like_a_surrogate_is_told_by_the_rows_it_came_from() -> None:
+    surrogate = cleaned(VINS[0])[0]
+
+    assert residual_kinds(f"vin {surrogate}", key=KEY, source_vins={surrogate}) == ("vin",)
+    assert residual_kinds(f"vin {surrogate}", key=KEY, source_vins={VINS[0]}) == ()
+
+
+def test_both_scanners_agree_on_check_digits_that_they_compute_apart() -> None:
+    random = Random(8)
+    alphabet = "0123456789ABCDEFGHJKLMNPRSTUVWXYZ"
+    written = ["".join(random.choices(alphabet, k=17)) for _ in range(2000)]
+    numbers = ["".join(random.choices("0123456789", k=random.randrange(13, 20))) for _ in range(2000)]
+
+    assert [vin for vin in written if bool(second_scan.vins(vin)) != has_vin_check_digit(vin)] == []
+    assert [one for one in numbers if ("card" in residual_kinds(one, key=KEY)) != passes_luhn(one)] == []
 
 
 def test_check_digits_tell_cards_and_vins_from_other_numbers() -> None:

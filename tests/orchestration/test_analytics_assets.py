@@ -2,17 +2,19 @@
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import dagster as dg
 import pytest
 from sqlalchemy import func, select, update
 
-from auterity_dagster.assets.relaycore.advice import recommendations
+from auterity_dagster.assets.relaycore.advice import market_of, recommendations
 from auterity_dagster.assets.relaycore.analytics import shared_quality, usage_day
 from auterity_dagster.clock import SystemClock
 from auterity_dagster.definitions import models
+from auterity_dagster.relaycore.price_list import parse_entries
 from auterity_dagster.relaycore.quality import QualityEvidence
+from auterity_dagster.relaycore.steering_file import policy_digest
 from auterity_dagster.resources.database import DatabaseResource
 from auterity_dagster.resources.installation import InstallationResource
 from auterity_dagster.storage.database import BlockingDatabase
@@ -22,12 +24,21 @@ from auterity_dagster.storage.repositories.routing import record_quality
 from auterity_dagster.storage.tables.analytics import RecommendationRow, UsageDayRow
 from auterity_dagster.storage.tables.ledger import UsageRow
 from auterity_dagster.storage.tables.routing import RouteQualityRow
+from auterity_dagster.storage.tables.steering import PriceRow, SteeringPolicyRow
 from tests.conftest import DatabaseUrls
+from tests.fakes.policy_mistakes import SHIPPED
 from tests.fakes.usage_rows import usage_row
 
 TODAY = datetime.now(UTC).date()
 YESTERDAY = TODAY - timedelta(days=1)
 CONFIG = Path(__file__).parents[2] / "config"
+CHEAPER = """version: 1
+prices:
+  - key: sandbox/small
+    in_force_from: 2026-11-01
+    source: a letter of the provider
+    usd_per_mtok: [{input: "0.05", output: "0.25"}]
+"""
 LARGE, SMALL = "provider:sandbox/sandbox-large", "provider:sandbox/sandbox-small"
 
 
@@ -206,6 +217,48 @@ class TestRecommendations:
         assert row.realised is not None
         assert row.realised["saving_nusd"] == pytest.approx(12 * 7_000_000 * 30.4, rel=0.01)
         assert row.realised["days"] == 14
+
+
+def test_advice_looks_at_an_organizations_own_policy_and_prices(
+    blocking_database: BlockingDatabase, ours: UUID, theirs: UUID
+) -> None:
+    text = SHIPPED.replace("{id: sandbox-small", "{id: our-small").replace("sandbox-small]", "our-small]")
+    [entry] = parse_entries(CHEAPER, source="import")
+    price = PriceRow(
+        organization_id=ours,
+        id=uuid4(),
+        key=entry.key,
+        in_force_from=entry.in_force_from,
+        entry=entry.model_dump(mode="json"),
+        digest=entry.price().digest,
+        imported_by=uuid4(),
+        approved_by=uuid4(),
+        approved_at=func.now(),
+    )
+    version = SteeringPolicyRow(
+        organization_id=ours,
+        name="dealership-default",
+        version=1,
+        yaml=text,
+        digest=policy_digest(text),
+        note="",
+        status="active",
+        reports=[],
+        created_by=uuid4(),
+    )
+    with blocking_database.begin(ours) as session:
+        session.add_all([price, version])
+
+    now = datetime.now(UTC)
+    with blocking_database.begin(ours) as session:
+        own = market_of(session, CONFIG, now=now)
+    with blocking_database.begin(theirs) as session:
+        common = market_of(session, CONFIG, now=now)
+
+    assert own.prices["our-small"] == entry.price()
+    assert own.digests["our-small"] == common.digests["sandbox-small"] == SMALL
+    assert "our-small" not in common.prices
+    assert "sandbox-small" not in own.prices
 
 
 def test_the_location_holds_assets_jobs_and_running_schedules() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 from uuid import UUID
@@ -10,12 +11,19 @@ import dagster as dg
 import pytest
 
 from auterity_dagster.assets.neuroweaver import data, dataset
+from auterity_dagster.clock import SystemClock
 from auterity_dagster.resources.candidate import CandidateResource
+from auterity_dagster.resources.database import DatabaseResource
 from auterity_dagster.resources.documents import DocumentIOManager
 from auterity_dagster.resources.installation import InstallationResource
+from auterity_dagster.storage.database import BlockingDatabase
+from auterity_dagster.storage.repositories.organizations import create_organization
+from auterity_dagster.storage.tables.datasets import ConsentRow
+from tests.conftest import DatabaseUrls
 
 CONFIG = Path(__file__).parents[2] / "config"
-CONSENT = UUID(int=3)
+CONSENT, REVOKED = UUID(int=3), UUID(int=4)
+DEALERSHIP = UUID(int=2)
 ASSETS = [data.evaluation_suites, dataset.source_rows, dataset.training_examples]
 CHAT = [
     {"role": "system", "content": "You are the assistant."},
@@ -25,8 +33,17 @@ CHAT = [
 
 
 class Workplace:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, urls: DatabaseUrls, database: BlockingDatabase) -> None:
+        self.folder, self.urls, self.database = folder, urls, database
+        self.organization_id = create_organization(
+            database,
+            name="Harbor Group",
+            owner_email="owner@example.com",
+            owner_password="a long enough passphrase",
+            pepper=bytes.fromhex("ab" * 32),
+            clock=SystemClock(),
+        ).organization_id
+        self.agree(CONSENT)
         secrets = folder / "secrets"
         secrets.mkdir()
         (secrets / "pepper").write_text("ab" * 32)
@@ -48,16 +65,32 @@ class Workplace:
                 raise_on_error=False,
                 resources={
                     "candidate": CandidateResource(
-                        organization_id=str(UUID(int=1)),
+                        organization_id=str(self.organization_id),
                         recipe="tiny_cpu",
                         conversations=200,
                         config_dir=str(CONFIG),
-                        dealership_id=str(UUID(int=2)),
+                        dealership_id=str(DEALERSHIP),
                         **candidate,
                     ),
+                    "database": DatabaseResource(url=self.urls.application),
                     "installation": self.installation,
                     "io_manager": DocumentIOManager(data_dir=str(self.folder)),
                 },
+            )
+
+    def agree(self, consent_id: UUID, *, revoked_at: datetime | None = None) -> None:
+        by = None if revoked_at is None else UUID(int=8)
+        with self.database.begin(self.organization_id) as session:
+            session.add(
+                ConsentRow(
+                    organization_id=self.organization_id,
+                    id=consent_id,
+                    dealership_id=DEALERSHIP,
+                    text_version="2026-08",
+                    given_by=UUID(int=9),
+                    revoked_by=by,
+                    revoked_at=revoked_at,
+                )
             )
 
     def write(self, name: str, lines: Sequence[object]) -> str:
@@ -67,8 +100,8 @@ class Workplace:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path) -> Workplace:
-    return Workplace(tmp_path)
+def workplace(tmp_path: Path, database_urls: DatabaseUrls, blocking_database: BlockingDatabase) -> Workplace:
+    return Workplace(tmp_path, database_urls, blocking_database)
 
 
 def checks(result: dg.ExecuteInProcessResult) -> Mapping[tuple[str, str], dg.AssetCheckEvaluation]:
@@ -156,3 +189,15 @@ def test_personal_data_that_is_left_blocks_and_the_check_names_the_row_and_no_va
     assert first["kind"] == "phone"
     assert len(first["row"]) == 64
     assert "555" not in str(failed.metadata)
+
+
+@pytest.mark.parametrize("consent_id", [REVOKED, UUID(int=5)], ids=["revoked", "unknown"])
+def test_rows_without_a_consent_in_force_are_counted_and_block(workplace: Workplace, consent_id: UUID) -> None:
+    workplace.agree(REVOKED, revoked_at=datetime(2026, 11, 1, tzinfo=UTC))
+
+    result = workplace.run(dataset=workplace.write("chats.jsonl", chats(20)), consent_id=str(consent_id))
+
+    failed = checks(result)["source_rows", "consent_present"]
+    assert not failed.passed
+    assert failed.metadata["kinds"].value == {"no_consent": 20}
+    assert not result.asset_materializations_for_node("training_examples")

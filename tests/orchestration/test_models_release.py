@@ -11,9 +11,8 @@ from auterity_dagster.clock import SystemClock
 from auterity_dagster.neuroweaver.verdict import Outcome, Verdict
 from auterity_dagster.resources.candidate import CandidateResource
 from auterity_dagster.storage.database import BlockingDatabase
-from auterity_dagster.storage.repositories.gate_verdicts import add_verdict
+from auterity_dagster.storage.repositories.gate_verdicts import add_verdict, verdict_row
 from auterity_dagster.storage.repositories.organizations import create_organization
-from auterity_dagster.storage.tables.specialisation import GateVerdictRow
 
 DIGEST, OTHER = "a" * 64, "b" * 64
 
@@ -53,24 +52,8 @@ def judged(outcome: str, *, digest: str = DIGEST, days: int = 14) -> Judged:
 
 
 def store(database: BlockingDatabase, organization_id: UUID, document: Judged) -> None:
-    verdict = document.verdict
     with database.begin(organization_id) as session:
-        add_verdict(
-            session,
-            GateVerdictRow(
-                organization_id=organization_id,
-                verdict_digest=document.verdict_digest,
-                artefact_digest=verdict.artefact_digest,
-                scope="o-1",
-                outcome=verdict.outcome.value,
-                profile=verdict.profile,
-                champion_digest=verdict.champion_digest or "",
-                report_digest="",
-                reasons=[],
-                decided_at=verdict.decided_at,
-                expires_at=verdict.expires_at,
-            ),
-        )
+        add_verdict(session, verdict_row(document.verdict, organization_id=organization_id, scope="o-1"))
 
 
 def asked(database: BlockingDatabase, organization_id: UUID, document: Judged) -> str | None:

@@ -14,7 +14,7 @@ from auterity_dagster.jobs.cron_triggers import due_cron_triggers, fire_cron_tri
 from auterity_dagster.resources.database import DatabaseResource
 from auterity_dagster.sensors.automatrix import ready_executions
 from auterity_dagster.storage.database import BlockingDatabase
-from auterity_dagster.storage.repositories.audiences import ServiceDue, put_service_due
+from auterity_dagster.storage.repositories.audience_rows import ServiceDue, put_service_due
 from tests.conftest import DatabaseUrls
 from tests.fakes.clock import FakeClock
 from tests.fakes.workflow_world import Dealership, install_workflow, new_dealership, run_async, templates
@@ -36,9 +36,11 @@ def database_resource(database_urls: DatabaseUrls) -> DatabaseResource:
     return DatabaseResource(url=database_urls.application)
 
 
-def look(instance: dg.DagsterInstance, database: DatabaseResource, *, max_open_runs: int = 2) -> list[dg.RunRequest]:
+def look(
+    instance: dg.DagsterInstance, database: DatabaseResource, *, max_open_runs: int = 2, busy_after_s: float = 0
+) -> list[dg.RunRequest]:
     jobs = [template_job(template) for template in templates().values()]
-    sensor = ready_executions(jobs, max_open_runs=max_open_runs, watch_s=0)
+    sensor = ready_executions(jobs, max_open_runs=max_open_runs, watch_s=0, busy_after_s=busy_after_s)
     context = dg.build_sensor_context(instance=instance, resources={"database": database})
     return list(sensor.evaluate_tick(context).run_requests or [])
 
@@ -53,7 +55,7 @@ def test_every_template_is_a_job_with_an_op_per_step_in_order() -> None:
 
     for key, template in templates().items():
         names = [node.name for node in repository.get_job(key).nodes_in_topological_order]
-        assert names == ["claim", *template.order, "finish"]
+        assert names == ["claim", *template.order, "finish", "carry_on"]
     assert repository.has_job("custom_workflow")
 
 
@@ -100,6 +102,7 @@ def test_the_sensor_goes_on_beside_a_run_that_is_busy_up_to_its_limit(
 
     with dg.DagsterInstance.ephemeral() as instance:
         open_run(instance, **{CLAIMED_TAG: "3"})
+        assert look(instance, database_resource, busy_after_s=60) == []
         assert len(look(instance, database_resource)) == 1
         open_run(instance, **{CLAIMED_TAG: "3"})
         assert look(instance, database_resource) == []

@@ -67,7 +67,7 @@ def test_every_fact_of_request_and_snapshot_comes_back(made: Made) -> None:
     "omitted",
     [
         *[("inputs", part) for part in ("breaker_open", "budgets", "latency", "failed_share", "load", "warm")],
-        ("inputs", "output_tokens"),
+        *[("inputs", part) for part in ("output_tokens", "predictions")],
         *[("catalog", part) for part in ("prices", "quality", "unavailable")],
         *[("request", part) for part in ("task", "max_tokens", "is_stream", "has_tools", "quality_min", "subject")],
         *[("request", part) for part in ("max_cost_nusd", "received_at", "language", "metadata", "pii")],

@@ -14,12 +14,14 @@ async def test_items_come_in_order_and_the_bytes_are_counted() -> None:
     for number in range(3):
         assert await queue.offer(number, size=10, within_s=1)
 
-    assert queued.total == 30
+    assert queued.total == 3 * (10 + frame_queue.ITEM_BYTES)
     assert [await queue.get(within_s=1) for _ in range(3)] == [0, 1, 2]
     assert queued.total == 0
 
 
-@pytest.mark.parametrize(("size", "room"), [(1, frame_queue.MAX_FRAMES), (1024 * 1024, 8)])
+@pytest.mark.parametrize(
+    ("size", "room"), [(1, frame_queue.MAX_FRAMES), (64 * 1024, frame_queue.MAX_BYTES // (64 * 1024))]
+)
 async def test_a_full_queue_stops_whoever_fills_it(size: int, room: int) -> None:
     queue: FrameQueue[int] = FrameQueue(QueuedBytes())
     for number in range(room):
@@ -82,3 +84,17 @@ async def test_a_getter_gives_up_after_its_time_and_the_next_one_is_served() -> 
     await queue.offer(1, size=0, within_s=1)
 
     assert await queue.get(within_s=1) == 1
+
+
+async def test_a_reader_that_empties_a_full_queue_in_one_go_still_gets_what_was_waiting_for_room() -> None:
+    queue = FrameQueue[int](QueuedBytes())
+    for number in range(frame_queue.MAX_FRAMES):
+        await queue.offer(number, size=1, within_s=1)
+    waiting = asyncio.create_task(queue.offer(-1, size=1, within_s=5))
+    await asyncio.sleep(0)
+
+    taken = [await queue.get(within_s=None) for _ in range(frame_queue.MAX_FRAMES)]
+
+    assert taken == list(range(frame_queue.MAX_FRAMES))
+    assert await queue.get(within_s=5) == -1
+    assert await waiting

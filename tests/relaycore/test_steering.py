@@ -273,6 +273,19 @@ def test_a_canary_answers_its_share_of_subjects_and_always_the_same_ones() -> No
     assert share() == share()
 
 
+def test_one_that_is_in_the_shadow_answers_no_caller_not_even_one_who_names_it() -> None:
+    known = snapshot(own=served(weight_percent=0, alias="challenger"), quality={"big": GOOD})
+    challenger = "neuroweaver/sales@challenger"
+
+    chosen = choose(POLICY_READ, request(), known)
+    with pytest.raises(NoCandidate) as refused:
+        choose(POLICY_READ, request(model=challenger), known)
+
+    assert challenger not in ids(chosen)
+    assert (removal(chosen, challenger) or "").startswith("shadow:")
+    assert "shadow:" in str(refused.value.details["removed"])
+
+
 def test_the_same_input_gives_the_same_route() -> None:
     one, known = request(), snapshot(quality={"big": GOOD, "small": GOOD})
 

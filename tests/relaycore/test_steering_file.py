@@ -37,6 +37,8 @@ def test_the_shipped_policy_is_valid_and_its_own_tests_hold(prices: dict[str, Pr
         ("pool: automotive", "pool: boats", "there is no 'boats'"),
         ("priority: 700", "priority: 500", "'500' stands there twice"),
         ("name: dealership-default", "name: a\nname: b", "found duplicate key"),
+        ("name: dealership-default", "name: !!bool maybe", "does not fit the tag"),
+        ("name: dealership-default", "name: !!int ", "does not fit the tag"),
         ("sandbox/small,", "sandbox/tiny,", "no price is in force for 'sandbox/tiny'"),
         ("when: always", "when: {features.task: {eq: x}}", "must be `when: always`"),
         ('"secret://sandbox_token"', "sk-in-the-clear", "credential"),

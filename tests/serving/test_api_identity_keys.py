@@ -54,12 +54,11 @@ async def test_a_key_may_read_where_the_route_admits_keys_and_nowhere_else(api) 
     assert (await client.get("/api/v1/me")).status_code == 401
 
 
-async def test_a_revoked_key_stops_within_seconds_and_the_services_keys_cannot_be(api) -> None:
+async def test_a_revoked_key_stops_at_once_and_the_services_keys_cannot_be(api) -> None:
     key = await added_key(api)
     await api.state.authentication.api_key(key["key"])
 
     assert (await api.owner.delete(f"/api/v1/api-keys/{key['id']}")).status_code == 204
-    api.clock.advance(6)
 
     with pytest.raises(NotAuthenticated):
         await api.state.authentication.api_key(key["key"])
@@ -94,11 +93,9 @@ async def test_a_key_falls_with_its_maker(api) -> None:
     key = await added_key(api, developer, scopes=["gateway.call", "training.operate"])
 
     await api.owner.patch(f"/api/v1/users/{user_id}", json={"roles": ["manager"]})
-    api.clock.advance(6)
     assert (await api.state.authentication.api_key(key["key"])).permissions == {Permission.GATEWAY_CALL}
 
     await api.owner.patch(f"/api/v1/users/{user_id}", json={"is_active": False})
-    api.clock.advance(6)
     with pytest.raises(NotAuthenticated):
         await api.state.authentication.api_key(key["key"])
 
@@ -106,7 +103,7 @@ async def test_a_key_falls_with_its_maker(api) -> None:
 @pytest.mark.parametrize(
     "fields",
     [{"purposes": ["workflow"]}, {"scopes": []}, {"scopes": ["everything"]}, {"is_system": True}, {"created_by": None},
-     {"expires_in_days": 0}, {"dealership_ids": ["x"]}],
+     {"expires_in_days": 0}, {"dealership_ids": ["x"]}, {"purposes": ["shadow"]}],
 )  # fmt: skip
 async def test_a_wrong_key_is_refused(api, fields: dict) -> None:
     assert (await api.owner.post("/api/v1/api-keys", json={**KEY, **fields})).status_code == 422

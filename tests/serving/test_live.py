@@ -40,7 +40,8 @@ class Served:
     @asynccontextmanager
     async def connection(self, client: Any = None) -> AsyncIterator[ClientConnection]:
         issued = await (client or self.api.owner).post("/api/v1/ws-tickets", json={})
-        async with connect(f"{self.url}/api/v1/ws", subprotocols=["automatrix.v1"]) as live:  # type: ignore[list-item]
+        # A client that stops reading must still be able to close: nothing is left unread in the library's own queue.
+        async with connect(f"{self.url}/api/v1/ws", subprotocols=["automatrix.v1"], max_queue=None) as live:  # type: ignore[list-item]
             await live.send(json.dumps({"type": "auth", "ticket": issued.json()["ticket"]}))
             assert await frame(live) == {"type": "ready"}
             yield live

@@ -212,6 +212,17 @@ def test_a_reminder_names_vehicle_service_and_both_times() -> None:
     )
 
 
+def test_facts_of_any_other_prompt_are_listed_and_a_text_states_nothing_to_a_program() -> None:
+    vehicle = {"vehicle": "2003 Honda Accord", "style": "plain", "facts": "- sunroof\n- heated seats"}
+    read = {"fields": "- budget, number: the most to spend\n- when, text: when", "text": "My budget is 25k"}
+
+    described = reply(Prompt(*PROMPTS["vehicle_description"].render(vehicle)), model="sandbox-large", seed=0)
+    answer = json.loads(reply(Prompt(*PROMPTS["read_fields"].render(read)), model="sandbox-large", seed=0))
+
+    assert described == "sunroof; heated seats"
+    assert answer == {"fields": {"budget": None, "when": None}, "quotes": {"budget": None, "when": None}}
+
+
 def test_triage_is_one_json_object_and_takes_brakes_seriously() -> None:
     values = {"dealership": "Harbor Motors", "question": "The brake pedal goes to the floor, nothing happens"}
 

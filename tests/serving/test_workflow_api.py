@@ -10,9 +10,9 @@ import pytest
 
 from auterity_dagster.identity.permission import Role
 from auterity_dagster.storage.database import BlockingDatabase
+from auterity_dagster.storage.repositories.events import deliver
 from auterity_dagster.storage.repositories.organizations import DealershipDetails, add_dealership_blocking
-from auterity_dagster.storage.repositories.triggering import start_executions
-from tests.fakes.workflow_world import Dealership, World, lead_event
+from tests.fakes.workflow_world import DISCLOSURE, Dealership, World, customer, lead_event
 from tests.serving.conftest import Api
 
 
@@ -42,13 +42,78 @@ def customers(api: Api, count: int) -> list[dict]:
 async def lead(api: Api, dealership_id: UUID) -> UUID:
     place = Dealership(None, api.organization_id, dealership_id, uuid4(), api.clock)
     async with api.state.database.begin(api.organization_id) as session:
-        (execution_id,) = await start_executions(session, lead_event(place))
+        await session.execute(customer(place, 1))
+        (execution_id,) = (await deliver(session, lead_event(place))).started
     return execution_id
 
 
 async def installed(client: httpx.AsyncClient, key: str = "lead_response", **variables) -> None:
     answer = await client.post(f"/api/v1/templates/{key}/install", json={"variables": variables})
     assert answer.status_code == 201, answer.text
+
+
+async def test_everything_that_ships_is_listed_and_installed(api: Api) -> None:
+    listed = {one["key"] for one in (await api.owner.get("/api/v1/templates")).json()}
+
+    for key in listed:
+        await installed(api.owner, key)
+
+    assert len(listed) == 13
+    found = (await api.owner.get("/api/v1/workflows")).json()
+    assert {one["key"]: one["job"] for one in found} == {key: key for key in listed}
+
+
+async def test_owners_of_recalled_vehicles_are_handed_in(api: Api, dealership_id: UUID) -> None:
+    await installed(api.owner, "open_recall_outreach")
+    csv = "campaign,make,model,year,summary,remedy\n26V123,Honda,CR-V,2026,The latch may open.,It is replaced."
+    given = await api.owner.post(
+        "/api/v1/ingest/recalls", params={"as_of": "2026-11-24"}, content=csv, headers={"content-type": "text/csv"}
+    )
+    assert given.status_code in (200, 201), given.text
+    row = {
+        "external_key": "v1", "customer_name": "Ana Ruiz", "channel": "email", "address": "ana@example.com",
+        "make": "Honda", "vehicle_model": "CR-V", "year": 2026,
+    }  # fmt: skip
+    body = {"dealership_id": str(dealership_id), "rows": [row]}
+    assert (await api.owner.put("/api/v1/audiences/customer-vehicles", json=body)).json() == {"rows": 1}
+
+    start = {"dealership_id": str(dealership_id), "audience": {"name": "vehicles_with_open_recalls"}}
+    started = await api.owner.post("/api/v1/workflows/open_recall_outreach/executions", json=start)
+
+    assert len(started.json()["execution_ids"]) == 1
+    wrong = {**body, "rows": [{**row, "address": "+13125550141"}]}
+    refused = await api.owner.put("/api/v1/audiences/customer-vehicles", json=wrong)
+    assert (refused.status_code, "rows.0" in refused.text) == (422, True), refused.text
+
+
+async def test_a_list_is_decided_in_one_call_and_what_hinders_one_hinders_no_other(
+    api: Api, world: World, dealership_id: UUID
+) -> None:
+    await installed(api.owner, "service_reminder", auto_send=False)
+    rows = {"dealership_id": str(dealership_id), "rows": customers(api, 3)}
+    await api.owner.put("/api/v1/audiences/service-due", json=rows)
+    start = {"dealership_id": str(dealership_id), "audience": {"name": "vehicles_due_for_service"}}
+    await api.owner.post("/api/v1/workflows/service_reminder/executions", json=start)
+    await asyncio.to_thread(world.turn, "service_reminder", lane="batch")
+    assert (await api.owner.get("/api/v1/approvals", params={"workflow": "lead_response"})).json() == []
+    listed = (await api.owner.get("/api/v1/approvals", params={"workflow": "service_reminder"})).json()
+    first, second, third = (one["id"] for one in listed)
+    await api.owner.post(f"/api/v1/approvals/{first}/decide", json={"decision": "rejected"})
+
+    decisions = [
+        {"approval_id": first, "decision": "approved"},
+        {"approval_id": second, "decision": "approved"},
+        {"approval_id": third, "decision": "approved", "final": {"nope": "x"}},
+        {"approval_id": str(uuid4()), "decision": "approved"},
+    ]
+    answer = (await api.owner.post("/api/v1/approvals/decide-group", json={"decisions": decisions})).json()
+
+    assert [one["state"] for one in answer] == [None, "approved", None, None]
+    told = ("has rejected this", None, "cannot be edited", "no such approval")
+    assert all((word is None) == (one["problem"] is None) for word, one in zip(told, answer, strict=True))
+    assert all(word in (one["problem"] or "") for word, one in zip(told, answer, strict=True) if word is not None)
+    left = (await api.owner.get("/api/v1/approvals")).json()
+    assert [one["id"] for one in left] == [third]
 
 
 async def test_a_batch_of_reminders_runs_from_the_audience_to_the_messenger(
@@ -73,7 +138,7 @@ async def test_a_batch_of_reminders_runs_from_the_audience_to_the_messenger(
     assert again.json()["execution_ids"] == []
     listed = (await api.owner.get("/api/v1/executions", params={"workflow": "service_reminder"})).json()["items"]
     assert {one["state"] for one in listed} == {"succeeded"}
-    assert {message.text for _key, message in world.messenger.sent} == {reminder(None)}
+    assert {message.text for _key, message in world.messenger.sent} == {f"{reminder(None)}\n{DISCLOSURE}"}
     assert len(world.messenger.sent) == 12
 
 
@@ -189,4 +254,4 @@ async def test_a_paused_workflow_starts_nothing(api: Api, dealership_id: UUID) -
     assert paused.status_code == 200
     place = Dealership(None, api.organization_id, dealership_id, uuid4(), api.clock)
     async with api.state.database.begin(api.organization_id) as session:
-        assert await start_executions(session, lead_event(place)) == ()
+        assert (await deliver(session, lead_event(place))).started == ()

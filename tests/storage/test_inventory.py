@@ -6,12 +6,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from cryptography.exceptions import InvalidTag
+from sqlalchemy import select
 
 from auterity_dagster.automatrix.lead import Phone
 from auterity_dagster.automatrix.ports import StockVehicle
 from auterity_dagster.clock import SystemClock
 from auterity_dagster.storage.database import BlockingDatabase
-from auterity_dagster.storage.repositories.contacts import PostgresContacts, ensure_contact_blocking
+from auterity_dagster.storage.repositories.contacts import ensure_contact_blocking
 from auterity_dagster.storage.repositories.inventory import PostgresInventory, feed_blocking
 from auterity_dagster.storage.repositories.organizations import (
     DealershipDetails,
@@ -19,6 +20,7 @@ from auterity_dagster.storage.repositories.organizations import (
     create_organization,
 )
 from auterity_dagster.storage.sealing import Cell, seal, unseal
+from auterity_dagster.storage.tables.inbound import ContactRow
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 ESCAPE = StockVehicle(
@@ -81,6 +83,11 @@ def test_a_row_fed_again_is_replaced(blocking_database: BlockingDatabase) -> Non
     assert found == (cheaper,)
 
 
+def contact(database: BlockingDatabase, organization_id: UUID, contact_id: UUID) -> ContactRow | None:
+    with database.begin(organization_id) as session:
+        return session.scalars(select(ContactRow).where(ContactRow.id == contact_id)).one_or_none()
+
+
 def test_another_organization_finds_neither_stock_nor_contact(blocking_database: BlockingDatabase) -> None:
     organization_id, dealership_id = store(blocking_database)
     feed(blocking_database, organization_id, dealership_id, ESCAPE)
@@ -89,11 +96,10 @@ def test_another_organization_finds_neither_stock_nor_contact(blocking_database:
             session, dealership_id=dealership_id, name="A", emails=["a@example.com"], phones=[], now=NOW
         )
     foreign, _ = store(blocking_database, "Summit")
-    contacts = PostgresContacts(blocking_database)
 
     assert PostgresInventory(blocking_database).search(foreign, dealership_id, [{"stock_number": "P4471"}], 5) == ()
-    assert contacts.address(foreign, contact_id, "email") is None
-    assert contacts.address(organization_id, contact_id, "email") is not None
+    assert contact(blocking_database, foreign, contact_id) is None
+    assert contact(blocking_database, organization_id, contact_id) is not None
 
 
 def test_a_contact_is_texted_on_its_mobile_and_never_on_its_fax(blocking_database: BlockingDatabase) -> None:
@@ -106,12 +112,10 @@ def test_a_contact_is_texted_on_its_mobile_and_never_on_its_fax(blocking_databas
         only_fax = ensure_contact_blocking(
             session, dealership_id=dealership_id, name="A", emails=["a@example.com"], phones=[fax], now=NOW
         )
-    contacts = PostgresContacts(blocking_database)
 
-    address = contacts.address(organization_id, both, "sms")
-    assert address is not None
-    assert address.value == "+14025550190"
-    assert contacts.address(organization_id, only_fax, "sms") is None
+    found = [contact(blocking_database, organization_id, one) for one in (both, only_fax)]
+
+    assert [one and one.mobile for one in found] == ["+14025550190", None]
 
 
 def test_one_address_with_another_phone_is_another_contact(blocking_database: BlockingDatabase) -> None:

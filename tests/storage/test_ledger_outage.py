@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import uuid4
 
 import psycopg
@@ -15,7 +16,11 @@ from tests.chaos.fault_proxy import FaultProxy, fault_proxy
 from tests.fakes.ledger_requests import hold_request, usage_record
 
 ORGANIZATION = uuid4()
-QUICK = LedgerSettings(connect_within_s=5, answer_within_s=1, reap_every_s=3600, drain_within_s=20)
+PATIENT = LedgerSettings(connect_within_s=10, answer_within_s=10, reap_every_s=3600, drain_within_s=20)
+"""A server that is gone refuses at once; one that is back may be slow while other work has the cores."""
+
+SOON_LOST = replace(PATIENT, answer_within_s=1)
+"""For a server that is there and says nothing."""
 
 
 @pytest.fixture
@@ -25,9 +30,13 @@ async def proxy(database_urls) -> AsyncIterator[FaultProxy]:
 
 
 @pytest.fixture
-async def ledger(database_urls, proxy: FaultProxy) -> AsyncIterator[PostgresLedger]:
-    url = make_url(database_urls.application).set(port=proxy.port).render_as_string(hide_password=False)
-    async with open_ledger(url, QUICK) as ledger:
+def proxied_url(database_urls, proxy: FaultProxy) -> str:
+    return make_url(database_urls.application).set(port=proxy.port).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+async def ledger(proxied_url: str) -> AsyncIterator[PostgresLedger]:
+    async with open_ledger(proxied_url, PATIENT) as ledger:
         yield ledger
 
 
@@ -82,16 +91,15 @@ async def test_a_settlement_waits_in_memory_until_postgresql_is_back(
     assert holds(database_urls) == [("settled", 42)]
 
 
-async def test_a_hold_whose_commit_nobody_saw_is_given_back(
-    ledger: PostgresLedger, proxy: FaultProxy, database_urls
-) -> None:
-    await ledger.hold(hold_request(ORGANIZATION))
-    proxy.fall_silent()
-    with pytest.raises(Unavailable):
+async def test_a_hold_whose_commit_nobody_saw_is_given_back(proxied_url: str, proxy: FaultProxy, database_urls) -> None:
+    async with open_ledger(proxied_url, SOON_LOST) as ledger:
         await ledger.hold(hold_request(ORGANIZATION))
-    await proxy.die()
+        proxy.fall_silent()
+        with pytest.raises(Unavailable):
+            await ledger.hold(hold_request(ORGANIZATION))
+        await proxy.die()
 
-    await proxy.listen()
-    await ledger.drain()
+        await proxy.listen()
+        await ledger.drain()
 
     assert [state for state, _ in holds(database_urls)] == ["held", "voided"]

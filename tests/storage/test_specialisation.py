@@ -4,9 +4,8 @@ from uuid import UUID
 import pytest
 
 from auterity_dagster.clock import SystemClock
-from auterity_dagster.errors import Conflict
 from auterity_dagster.storage.database import BlockingDatabase
-from auterity_dagster.storage.repositories import gate_verdicts, serving_state, training_stages
+from auterity_dagster.storage.repositories import gate_verdicts, training_stages
 from auterity_dagster.storage.repositories.organizations import create_organization
 from auterity_dagster.storage.tables.specialisation import GateVerdictRow
 
@@ -87,34 +86,6 @@ def test_another_organizations_pass_opens_nothing(blocking_database, organizatio
 
     with blocking_database.begin(organization_id) as session:
         assert gate_verdicts.verdict_passes(session, DIGEST) is False
-
-
-def change(organization_id: UUID, before: str | None, after: str, key: str) -> serving_state.Switch:
-    return serving_state.Switch(
-        organization_id=organization_id,
-        scope="o-1",
-        from_digest=before,
-        to_digest=after,
-        weight_percent=100,
-        state="champion",
-        reason="test",
-        evidence_ids=[],
-        actor="automation",
-        idempotency_key=key,
-    )
-
-
-def test_a_switch_wins_only_from_what_its_decider_saw(blocking_database, organization_id) -> None:
-    with blocking_database.begin(organization_id) as session:
-        assert serving_state.switch(session, change(organization_id, None, DIGEST, "k1"))
-    with blocking_database.begin(organization_id) as session:
-        assert serving_state.switch(session, change(organization_id, DIGEST, OTHER, "k2"))
-
-    with pytest.raises(Conflict), blocking_database.begin(organization_id) as session:
-        serving_state.switch(session, change(organization_id, DIGEST, "c" * 64, "k3"))
-    with blocking_database.begin(organization_id) as session:
-        assert serving_state.current_digest(session, "o-1") == OTHER
-        assert serving_state.switch(session, change(organization_id, DIGEST, OTHER, "k2")) is False
 
 
 def test_a_finished_stage_is_found_again_and_a_failed_one_is_not(blocking_database, organization_id) -> None:

@@ -7,11 +7,14 @@ import json
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import dagster as dg
 
+from auterity_dagster.automatrix.compliance.rows import Channel
 from auterity_dagster.automatrix.expression import CelEngine
 from auterity_dagster.automatrix.ports import (
     ChatCall,
@@ -69,9 +72,11 @@ class KillableMessenger:
     def __init__(self, inner: Messenger, point: Failpoint) -> None:
         self._inner, self._point = inner, point
 
-    @property
-    def repeats_safely(self) -> bool:
-        return self._inner.repeats_safely
+    def is_live(self, organization_id: UUID, channel: Channel) -> bool:
+        return self._inner.is_live(organization_id, channel)
+
+    def repeats_safely(self, message: Message) -> bool:
+        return self._inner.repeats_safely(message)
 
     def send(self, message: Message, key: str) -> Receipt:
         self._point.reach("after_intend")
@@ -79,18 +84,22 @@ class KillableMessenger:
         self._point.reach("after_send")
         return receipt
 
-    def lookup(self, key: str) -> Receipt | None:
-        return self._inner.lookup(key)
+    def lookup(self, message: Message, key: str) -> Receipt | None:
+        return self._inner.lookup(message, key)
 
 
 class ForgetfulMessenger:
     """Delivers as often as it is called, as providers without idempotency keys do; it can be asked what it did."""
 
-    repeats_safely = False
-
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "sent.jsonl"
+
+    def is_live(self, organization_id: UUID, channel: Channel) -> bool:
+        return False
+
+    def repeats_safely(self, message: Message) -> bool:
+        return False
 
     def send(self, message: Message, key: str) -> Receipt:
         line = json.dumps({"key": key, "message_id": f"forgetful-{key}"}) + "\n"
@@ -100,7 +109,7 @@ class ForgetfulMessenger:
             os.fsync(record.fileno())
         return Receipt(f"forgetful-{key}")
 
-    def lookup(self, key: str) -> Receipt | None:
+    def lookup(self, message: Message, key: str) -> Receipt | None:
         sent = self._path.read_text().splitlines() if self._path.exists() else []
         return Receipt(f"forgetful-{key}") if any(json.loads(line)["key"] == key for line in sent) else None
 
@@ -130,7 +139,7 @@ class WithoutLedger(KillableJournal):
 
     def begin_step(self, snapshot: Any, started: Any, *, effect: Any, **rest: Any) -> EffectRecord | None:
         record = self._inner.begin_step(snapshot, started, effect=effect, **rest)
-        return None if record is None else EffectRecord(EffectState.INTENDED, is_new=True, provider_ref=None)
+        return None if record is None else replace(record, state=EffectState.INTENDED, is_new=True, provider_ref=None)
 
 
 class KillableResource(AutomatrixResource):

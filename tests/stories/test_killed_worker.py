@@ -16,13 +16,10 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from auterity_dagster.automatrix.lead import Phone
 from auterity_dagster.storage.database import BlockingDatabase
-from auterity_dagster.storage.repositories.contacts import ensure_contact_blocking
-from auterity_dagster.storage.repositories.inventory import feed_blocking
 from tests.conftest import DatabaseUrls
 from tests.fakes.clock import FakeClock
-from tests.fakes.workflow_world import CRV, Dealership, install_workflow, new_dealership
+from tests.fakes.workflow_world import Dealership, install_workflow, new_dealership
 from tests.stories.killable_location import KILL_AT, LEDGER, MESSENGER, ROOT
 
 LEADS = 6
@@ -52,7 +49,7 @@ class Stage:
             sys.executable, "-m", "dagster", "job", "execute",
             "-m", "tests.stories.killable_location", "-a", "workflows", "-j", "lead_response",
         ]  # fmt: skip
-        ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
         assert ended.returncode in (0, SIGKILLED), ended.stderr[-2000:]
         return ended.returncode
 
@@ -102,15 +99,9 @@ def faults(stage: Stage) -> list[str]:
 def stage(database_urls: DatabaseUrls, blocking_database: BlockingDatabase, tmp_path: Path) -> Stage:
     now = datetime.now(UTC)
     dealership = new_dealership(database_urls, blocking_database, FakeClock(now))
-    with blocking_database.begin(dealership.organization_id) as session:
-        contact = ensure_contact_blocking(
-            session, dealership_id=dealership.dealership_id, name="Marisol Teague", emails=[],
-            phones=[Phone("+13125550141", "mobile")], now=now,
-        )  # fmt: skip
-        feed_blocking(session, [CRV], dealership_id=dealership.dealership_id, now=now)
     install_workflow(dealership, "lead_response", {"auto_send": True})
     for number in range(LEADS):
-        dealership.lead(number, contact_id=str(contact))
+        dealership.lead(number)
     return Stage(database_urls, dealership, tmp_path)
 
 

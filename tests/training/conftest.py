@@ -1,9 +1,10 @@
 """A tiny random model, a few dealership rows, and stages run in this process: imports cost more than the training."""
 
+import fcntl
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,28 +13,24 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 
-from auterity_dagster.neuroweaver.example import Family, GeneratorMark, GroupKeys, Message, TrainingExample
-from auterity_dagster.neuroweaver.example import synthetic_example as synthetic
 from auterity_dagster.neuroweaver.jsonl import canonical_lines
 from auterity_dagster.neuroweaver.recipe import Recipe, load_recipe
 from auterity_dagster.neuroweaver.stage import (
     Generation,
-    PairLine,
-    PromptLine,
     Stage,
     StageOutcome,
     StageSpec,
     stage_key,
 )
 from auterity_dagster.storage.object_store import ObjectStore
+from auterity_dagster.storage.workdir import Workdir
 from auterity_dagster.training.checkpoint import StopRequest
 from auterity_dagster.training.progress import Progress
 from auterity_dagster.training.run import StageRun
 from auterity_dagster.training.stages import execute
-from auterity_dagster.training.workdir import Workdir
+from tests.training.rows import EXAMPLES, PAIRS, PROMPTS
 
 RECIPES = Path(__file__).parents[2] / "config" / "recipes"
-SYSTEM = "You are the assistant of Harbor Honda. Use only the facts."
 
 
 @pytest.fixture(autouse=True)
@@ -45,29 +42,6 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def tiny_recipe() -> Recipe:
     return load_recipe(RECIPES / "tiny_cpu.yaml")
-
-
-def example(number: int) -> TrainingExample:
-    stock = f"H{26100 + number}"
-    return synthetic(
-        family=Family.STOCK_QUESTION,
-        messages=(
-            Message(role="system", content=SYSTEM),
-            Message(role="user", content=f"FACTS\n- stock {stock}: 2026 Honda CR-V EX, new\nIs it here?"),
-            Message(role="assistant", content=f"Yes, stock {stock} is available."),
-        ),
-        group_keys=GroupKeys(customer=f"c{number}"),
-        generator=GeneratorMark(name="test", version=1, seed=1),
-        created_at=datetime(2026, 11, 1, tzinfo=UTC),
-    )
-
-
-EXAMPLES = tuple(example(number) for number in range(24))
-PROMPTS = tuple(PromptLine(id=f"p{number}", messages=row.prompt) for number, row in enumerate(EXAMPLES[:6]))
-PAIRS = tuple(
-    PairLine(id=f"pair{number}", messages=row.prompt, chosen=row.answer, rejected="I do not know what you mean.")
-    for number, row in enumerate(EXAMPLES[:8])
-)
 
 
 @dataclass
@@ -93,9 +67,11 @@ class Bench:
         }
         return StageSpec.model_validate(values | changes)
 
-    def run(self, stage: Stage, *, stop: StopRequest | None = None, **changes: object) -> StageOutcome:
+    def run(
+        self, stage: Stage, *, stop: StopRequest | None = None, within: Workdir | None = None, **changes: object
+    ) -> StageOutcome:
         spec = self.spec(stage, **changes)  # type: ignore[arg-type]
-        workdir = Workdir(spec.workdir)
+        workdir = within or Workdir(spec.workdir)
         workdir.path.mkdir(parents=True, exist_ok=True)
         with Progress(workdir, stage=stage) as progress:
             return execute(
@@ -121,6 +97,9 @@ def make_bench(folder: Path, recipe: Recipe) -> Bench:
     return bench
 
 
+OUTCOMES = ("sft", "dpo", "bundle", "answers")
+
+
 @dataclass(frozen=True)
 class Chain:
     """The outcomes of one whole chain."""
@@ -134,8 +113,28 @@ class Chain:
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe) -> Chain:
-    """SFT, DPO, bundle and answers of the tiny model, made once."""
-    return run_chain(tmp_path_factory.mktemp("chain"), tiny_recipe)
+    """SFT, DPO, bundle and answers of the tiny model, made once for all processes of a run: nobody changes them."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder /= "chain"
+    folder.mkdir(exist_ok=True)
+    kept = folder / "chain.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept.is_file():
+            return kept_chain(folder, tiny_recipe, kept.read_text())
+        made = run_chain(folder, tiny_recipe)
+        outcomes = {name: getattr(made, name).model_dump(mode="json") for name in OUTCOMES}
+        kept.write_text(json.dumps({"inputs": made.bench.inputs, "outcomes": outcomes}))
+        return made
+
+
+def kept_chain(folder: Path, recipe: Recipe, text: str) -> Chain:
+    kept = json.loads(text)
+    bench = Bench(folder=folder, recipe=recipe, store=ObjectStore(folder / "objects"), inputs=kept["inputs"])
+    outcomes = {name: StageOutcome.model_validate(one) for name, one in kept["outcomes"].items()}
+    return Chain(bench=bench, **outcomes)
 
 
 def run_chain(folder: Path, recipe: Recipe) -> Chain:

@@ -1,13 +1,17 @@
 """What a candidate starts from and is measured with: the base model and the evaluation suites."""
 
+from pathlib import Path
+
 import dagster as dg
 
+from auterity_dagster.assets.checks import blocking, checked
 from auterity_dagster.assets.neuroweaver.documents import StageArtefact, Suites, handed
 from auterity_dagster.assets.neuroweaver.stage import StageRunner
 from auterity_dagster.neuroweaver.canaries import canary_items
 from auterity_dagster.neuroweaver.jsonl import canonical_lines
 from auterity_dagster.neuroweaver.selection import evaluation_items
 from auterity_dagster.neuroweaver.stage import Stage
+from auterity_dagster.neuroweaver.suites.external import external_items
 from auterity_dagster.neuroweaver.suites.suite import evaluation_suite, suite_of
 from auterity_dagster.resources.candidate import CandidateResource
 from auterity_dagster.resources.database import DatabaseResource
@@ -20,18 +24,6 @@ GUARDED_ITEMS = 400
 """Items of each family that no training may give away, whichever of them a recipe measures with."""
 
 LICENCES = frozenset({"Apache-2.0", "MIT", "customer-data"})
-
-
-def blocking(name: str, asset: str) -> dg.AssetCheckSpec:
-    """Return a check whose failure keeps everything below from running."""
-    return dg.AssetCheckSpec(name, asset=asset, blocking=True)
-
-
-def checked(name: str, is_passed: bool, **told: object) -> dg.AssetCheckResult:
-    """Return a check's result with what it looked at."""
-    return dg.AssetCheckResult(
-        check_name=name, passed=bool(is_passed), metadata={key: str(value) for key, value in told.items()}
-    )
 
 
 @dg.asset(
@@ -73,11 +65,13 @@ def evaluation_suites(candidate: CandidateResource, installation: InstallationRe
     whole = evaluation_suite(
         prompts, seed=SUITE_SEED, items_per_family=max(GUARDED_ITEMS, recipe.evaluation.items_per_family)
     )
-    suite = suite_of(evaluation_items(whole.items, recipe))
+    external = external_items(Path(candidate.config_dir) / "suites", prompts)
+    own = tuple(item for item in external if item.family in recipe.data.families)
+    suite = suite_of((*evaluation_items(whole.items, recipe), *own))
     secrets = canary_items(prompts, seed=recipe.seed, count=recipe.evaluation.canaries)
     document = Suites(
         items=store.put_bytes(canonical_lines(suite.items)),
-        guarded=store.put_bytes(canonical_lines((*whole.items, *secrets))),
+        guarded=store.put_bytes(canonical_lines((*whole.items, *external, *secrets))),
         suite_digest=suite.digest,
         canaries=store.put_bytes(canonical_lines(secrets)),
         count=len(suite.items),

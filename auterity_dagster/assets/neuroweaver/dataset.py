@@ -9,18 +9,15 @@ from uuid import UUID
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from auterity_dagster.assets.neuroweaver.data import GROUP, LICENCES, blocking
+from auterity_dagster.assets.checks import blocking
+from auterity_dagster.assets.neuroweaver.data import GROUP, LICENCES
 from auterity_dagster.assets.neuroweaver.documents import Dataset, StoredRows, Suites, handed
-from auterity_dagster.clock import SystemClock
+from auterity_dagster.assets.neuroweaver.sources import imported_rows, organization_secret, traced_rows
 from auterity_dagster.errors import Invalid
-from auterity_dagster.identity.derivation import derived_secret
 from auterity_dagster.neuroweaver.canaries import canary_rows
-from auterity_dagster.neuroweaver.configuration import read_configuration
 from auterity_dagster.neuroweaver.corpus.generator import generate
 from auterity_dagster.neuroweaver.example import EvaluationItem, Split, TrainingExample
-from auterity_dagster.neuroweaver.import_csv import CsvMapping, import_csv
-from auterity_dagster.neuroweaver.import_jsonl import import_lines
-from auterity_dagster.neuroweaver.importing import Imported, ImportOwner, Take
+from auterity_dagster.neuroweaver.importing import Imported
 from auterity_dagster.neuroweaver.jsonl import Row, canonical_line, canonical_lines, stream_lines
 from auterity_dagster.neuroweaver.preparation.audit import (
     Audit,
@@ -29,6 +26,7 @@ from auterity_dagster.neuroweaver.preparation.audit import (
     Permitted,
     Secrets,
     audited,
+    noting_vins,
     permission_kinds,
     told,
 )
@@ -36,9 +34,10 @@ from auterity_dagster.neuroweaver.preparation.prepare import PreparationPolicy, 
 from auterity_dagster.neuroweaver.selection import training_rows
 from auterity_dagster.neuroweaver.suites.generator import SUITE_CANARY
 from auterity_dagster.resources.candidate import CandidateResource
+from auterity_dagster.resources.database import DatabaseResource
 from auterity_dagster.resources.installation import InstallationResource
+from auterity_dagster.storage.repositories.consents import current_consents
 
-CUSTOMER_DATA = "customer-data"
 _ROW_CHECKS = (Check.CONSENT_PRESENT, Check.LICENCE_ALLOWED)
 _DATASET_CHECKS = (Check.PII_RESIDUAL_ZERO, Check.SPLITS_DISJOINT, Check.CONTAMINATION_ZERO)
 
@@ -58,10 +57,12 @@ class CustomerNames(BaseModel):
     kinds={"jsonl"},
     check_specs=[blocking(check.value, "source_rows") for check in _ROW_CHECKS],
 )
-def source_rows(candidate: CandidateResource, installation: InstallationResource) -> dg.MaterializeResult:
+def source_rows(
+    candidate: CandidateResource, installation: InstallationResource, database: DatabaseResource
+) -> dg.MaterializeResult:
     """Rows before preparation: the seeded synthetic corpus, labelled so, and the organization's own file, if any."""
     recipe, prompts = candidate.read_recipe(), candidate.prompts()
-    permitted = _permitted(candidate)
+    permitted = _permitted(candidate, database)
     imported = Imported(0, 0, (), {})
     with _RowFile.open(installation) as file:
         for row in generate(prompts, seed=recipe.seed, conversations=candidate.conversations).rows:
@@ -69,7 +70,8 @@ def source_rows(candidate: CandidateResource, installation: InstallationResource
         for row in canary_rows(prompts, seed=recipe.seed, count=recipe.evaluation.canaries):
             file.take(row)
         if candidate.dataset:
-            imported = _import(candidate, installation, file.take)
+            imported = imported_rows(candidate, installation, file.take)
+        traced = traced_rows(candidate, installation, database, permitted, file.take)
         findings = [
             Finding(Check.LICENCE_ALLOWED if kind == "licence" else Check.CONSENT_PRESENT, row.example_id, kind)
             for row in file.rows()
@@ -77,10 +79,10 @@ def source_rows(candidate: CandidateResource, installation: InstallationResource
         ]
         document = StoredRows(
             rows=installation.store.put_file(file.path),
-            names=_put_names(installation, imported.names),
+            names=_put_names(installation, {**imported.names, **traced.names}),
             count=file.count,
-            is_synthetic=not candidate.dataset,
-            consent_ids=tuple(sorted(permitted.consent_ids)),
+            is_synthetic=not (candidate.dataset or traced.rows),
+            consent_ids=file.consent_ids,
         )
     return dg.MaterializeResult(
         value=document,
@@ -88,6 +90,7 @@ def source_rows(candidate: CandidateResource, installation: InstallationResource
             "rows": file.count,
             "synthetic": document.is_synthetic,
             "imported": imported.rows,
+            "traces": traced.rows,
             "unanswered": imported.unanswered,
             "rejected": list(imported.rejected),
         },
@@ -105,13 +108,15 @@ def training_examples(
     context: dg.AssetExecutionContext,
     candidate: CandidateResource,
     installation: InstallationResource,
+    database: DatabaseResource,
     source_rows: StoredRows,
     evaluation_suites: Suites,
 ) -> dg.MaterializeResult:
     """Redacted, deduplicated chat examples of the recipe's families; split by customer, freed of what suites ask."""
     store, recipe = installation.store, candidate.read_recipe()
-    key = _secret(candidate, installation, "preparation")
+    key = organization_secret(candidate, installation, "preparation")
     names = _names(installation, source_rows)
+    source_vins: set[str] = set()
     guarded = list(_stored(installation, evaluation_suites.guarded, EvaluationItem))
     policy = PreparationPolicy(
         salt=candidate.scope,
@@ -123,7 +128,7 @@ def training_examples(
     with _RowFile.open(installation) as file:
         try:
             card = prepare_stream(
-                _stored(installation, source_rows.rows, TrainingExample),
+                noting_vins(_stored(installation, source_rows.rows, TrainingExample), into=source_vins),
                 items=guarded,
                 policy=policy,
                 names=names,
@@ -139,7 +144,8 @@ def training_examples(
             secrets=Secrets((str(SUITE_CANARY),), _planted(guarded)),
             key=key,
             names=names,
-            permitted=_permitted(candidate),
+            source_vins=source_vins,
+            permitted=_permitted(candidate, database),
             folder=file.path.parent,
         )
         findings = audited(file.rows(), audit, progress=lambda done: context.log.info(f"{done:,} rows audited"))
@@ -152,6 +158,7 @@ def training_examples(
             validation=store.put_bytes(canonical_lines(validation)),
             train_rows=len(train),
             contaminated=told(findings, Check.CONTAMINATION_ZERO).rows,
+            consent_ids=file.consent_ids,
         )
     return dg.MaterializeResult(
         value=document,
@@ -166,7 +173,13 @@ class _RowFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.count = 0
+        self._consents: set[UUID] = set()
         self._file = path.open("wb")
+
+    @property
+    def consent_ids(self) -> tuple[UUID, ...]:
+        """The consents that the rows rest on."""
+        return tuple(sorted(self._consents))
 
     @classmethod
     @contextmanager
@@ -183,6 +196,8 @@ class _RowFile:
     def take(self, row: TrainingExample) -> None:
         self._file.write(canonical_line(row))
         self.count += 1
+        if row.consent_id != "synthetic":
+            self._consents.add(row.consent_id)
 
     def rows(self) -> Iterator[TrainingExample]:
         self._file.flush()
@@ -190,29 +205,10 @@ class _RowFile:
             yield from stream_lines(lines, TrainingExample)
 
 
-def _import(candidate: CandidateResource, installation: InstallationResource, take: Take) -> Imported:
-    owner = ImportOwner(
-        organization_id=candidate.organization,
-        dealership_id=UUID(candidate.dealership_id),
-        consent_id=UUID(candidate.consent_id),
-        licence=CUSTOMER_DATA,
-        index_key=_secret(candidate, installation, "import index"),
-        imported_at=SystemClock().now(),
-    )
-    path = Path(candidate.dataset)
-    try:
-        if candidate.dataset_mapping:
-            mapping = read_configuration(Path(candidate.dataset_mapping), CsvMapping)
-            with path.open(encoding="utf-8-sig", newline="") as lines:
-                return import_csv(lines, file_name=path.name, mapping=mapping, owner=owner, take=take)
-        with path.open("rb") as lines:
-            return import_lines(lines, file_name=path.name, owner=owner, take=take)
-    except Invalid as error:
-        raise dg.Failure(error.message, allow_retries=False) from error
-
-
-def _permitted(candidate: CandidateResource) -> Permitted:
-    consents = frozenset({UUID(candidate.consent_id)} if candidate.consent_id else ())
+def _permitted(candidate: CandidateResource, database: DatabaseResource) -> Permitted:
+    """Return what rows may be now: a consent that was revoked since the rows were read no longer covers them."""
+    with database.connected() as connected, connected.begin(candidate.organization) as session:
+        consents = {one.id: one.dealership_id for one in current_consents(session)}
     return Permitted(candidate.organization, consents, LICENCES)
 
 
@@ -246,7 +242,3 @@ def _stored(installation: InstallationResource, digest: str, row_type: type[Row]
 
 def _planted(items: Iterable[EvaluationItem]) -> tuple[str, ...]:
     return tuple(str(item.expected["secret"]) for item in items if "secret" in item.expected)
-
-
-def _secret(candidate: CandidateResource, installation: InstallationResource, label: str) -> bytes:
-    return derived_secret(installation.pepper, label=label, parts=(candidate.organization.bytes,))

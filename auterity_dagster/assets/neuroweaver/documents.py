@@ -7,6 +7,7 @@ from uuid import UUID
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
+from auterity_dagster.neuroweaver.estimate import CostEstimate
 from auterity_dagster.neuroweaver.evaluation import EvaluationReport
 from auterity_dagster.neuroweaver.example import Family, Message
 from auterity_dagster.neuroweaver.preferences import PairSummary
@@ -57,6 +58,7 @@ class Dataset(Document):
     validation: str
     train_rows: int
     contaminated: int
+    consent_ids: tuple[UUID, ...]
 
 
 class StageArtefact(Document):
@@ -68,6 +70,13 @@ class StageArtefact(Document):
     metrics: Mapping[str, float]
     facts: Mapping[str, str]
     is_reused: bool
+
+
+class Plan(Document):
+    """What training will take and cost, by steps that were timed on the rows and the machine that it will have."""
+
+    estimate: CostEstimate
+    digest: str
 
 
 class CandidateAnswers(Document):
@@ -121,3 +130,8 @@ class Registered(Document):
     version: str
     artefact_digest: str
     verdict_digest: str
+
+
+# Before any asset names one as an input: Dagster would make a type of its own then, and refuse ours afterwards.
+for _document in Document.__subclasses__():
+    handed(_document)

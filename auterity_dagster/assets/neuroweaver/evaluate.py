@@ -4,7 +4,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from auterity_dagster.assets.neuroweaver.data import GROUP, blocking, checked
+from auterity_dagster.assets.checks import blocking, checked
+from auterity_dagster.assets.neuroweaver.data import GROUP
 from auterity_dagster.assets.neuroweaver.documents import (
     Dataset,
     Evaluated,
@@ -28,23 +29,25 @@ from auterity_dagster.neuroweaver.stage import AnswerLine, Generation, PromptLin
 from auterity_dagster.neuroweaver.verdict import Evidence, Verdict
 from auterity_dagster.relaycore.catalog import provider_digest
 from auterity_dagster.relaycore.price_list import load_prices
-from auterity_dagster.relaycore.pricing import Usage, cost
+from auterity_dagster.relaycore.pricing import Price, Usage, cost
 from auterity_dagster.relaycore.quality import QualityEvidence
 from auterity_dagster.resources.candidate import CandidateResource
 from auterity_dagster.resources.database import DatabaseResource
 from auterity_dagster.resources.installation import InstallationResource
 from auterity_dagster.resources.training_launcher import TrainingLauncher
-from auterity_dagster.storage.repositories.gate_verdicts import add_verdict
+from auterity_dagster.storage.database import BlockingDatabase
+from auterity_dagster.storage.repositories import serving_state
+from auterity_dagster.storage.repositories.gate_verdicts import add_verdict, verdict_row
 from auterity_dagster.storage.repositories.outcome_sets import add_outcome_set
+from auterity_dagster.storage.repositories.prices import own_prices_blocking
 from auterity_dagster.storage.repositories.routing import record_quality
-from auterity_dagster.storage.tables.specialisation import GateVerdictRow
 from auterity_dagster.training.routing.outcome_file import outcome_bytes
 
 CHAMPION = "sandbox-large"
 COMPARED_PROVIDERS = ("sandbox-large", "sandbox-small")
 PRICE_KEY = "served/smollm2-135m"
 EVIDENCE_SOURCE = "evaluation"
-BASE, SFT, CANDIDATE, CANARIES = "base", "sft", "candidate", "canaries"
+BASE, SFT, CANDIDATE, CANARIES, INCUMBENT = "base", "sft", "candidate", "canaries", "champion"
 
 
 @dg.asset(
@@ -75,17 +78,22 @@ def evaluation_report(
         SFT: generated(runner, items, base=base, adapter=sft_adapter.digest, name=SFT),
         CANDIDATE: generated(runner, (*items, *secrets), base=base, adapter=serving_bundle.digest, name=CANDIDATE),
     }
+    incumbent = serving_champion(database, candidate, serving_bundle.digest)
+    champion = CHAMPION if incumbent is None else INCUMBENT
     own = {
         BASE: (items, lines[BASE], f"base:{base}"),
         SFT: (items, lines[SFT], sft_adapter.digest),
         CANDIDATE: (items, lines[CANDIDATE], serving_bundle.digest),
         CANARIES: (secrets, lines[CANDIDATE], serving_bundle.digest),
     }
+    if incumbent is not None:
+        lines[INCUMBENT] = generated(runner, items, base=base, adapter=incumbent, name=INCUMBENT)
+        own[INCUMBENT] = (items, lines[INCUMBENT], incumbent)
     results = {name: _marked(asked, told, digest) for name, (asked, told, digest) in own.items()}
     asked = {item.item_id: (item.family.value, item.messages) for item in items}
-    champion_cost_nusd = 0.0
-    costs = {name: _costs(installation, lines[name]) for name in (BASE, SFT, CANDIDATE)}
     with database.connected() as connected:
+        price = own_price(connected, candidate, installation)
+        costs = {name: _costs(price, found) for name, found in lines.items()}
         gateway = judging_gateway(connected, candidate, installation)
         for deployment in COMPARED_PROVIDERS:
             answers = gateway.answers(deployment, asked, max_tokens=recipe.evaluation.max_new_tokens)
@@ -104,22 +112,20 @@ def evaluation_report(
                 artefact_digest=provider_digest("sandbox", deployment),
             )
             costs[deployment] = {item_id: answer.cost_nusd for item_id, answer in answers.items()}
-            if deployment == CHAMPION:
-                champion_cost_nusd = sum(answer.cost_nusd for answer in answers.values()) / max(len(answers), 1)
         gateway.close()
         reports = {
             name: report(
                 items,
                 suite_digest=evaluation_suites.suite_digest,
                 candidate=results[name],
-                champion=results[CHAMPION],
+                champion=results[champion],
                 base=results[BASE],
                 canaries=results[CANARIES] if name == CANDIDATE else (),
                 seed=recipe.seed,
             )
             for name in (CANDIDATE, SFT)
         }
-        compared = (BASE, SFT, CANDIDATE, *COMPARED_PROVIDERS)
+        compared = (*lines, *COMPARED_PROVIDERS)
         kept = store.put_bytes(
             outcome_bytes(measured_outcomes(items, {name: results[name] for name in compared}, costs))
         )
@@ -134,17 +140,17 @@ def evaluation_report(
         sft_report=reports[SFT],
         results={name: store.put_bytes(canonical_lines(found)) for name, found in results.items()},
         cost_nusd=sum(costs[CANDIDATE].values()) / max(len(costs[CANDIDATE]), 1),
-        champion_cost_nusd=champion_cost_nusd,
+        champion_cost_nusd=sum(costs[champion].values()) / max(len(costs[champion]), 1),
         mlflow_run_id=run_id,
     )
     shown: dict[str, dg.MetadataValue] = {
         "digest": dg.MetadataValue.text(serving_bundle.digest),
-        "champion": dg.MetadataValue.text(CHAMPION),
+        "champion": dg.MetadataValue.text(incumbent or CHAMPION),
         "families": dg.MetadataValue.json(family_figures(document)),
         "table": dg.MetadataValue.md(_table(document)),
         "critical_events": dg.MetadataValue.int(document.report.critical_events),
         "cost_nusd": dg.MetadataValue.float(document.cost_nusd),
-        "champion_cost_nusd": dg.MetadataValue.float(champion_cost_nusd),
+        "champion_cost_nusd": dg.MetadataValue.float(document.champion_cost_nusd),
     }
     if run_id is not None:
         shown["mlflow_run"] = dg.MetadataValue.url(installation.tracking().run_address(run_id))
@@ -153,7 +159,7 @@ def evaluation_report(
         metadata=shown,
         check_results=[
             checked("complete", document.report.missing == 0, missing=document.report.missing),
-            checked("champion_rescored", len(results[CHAMPION]) == len(items), items=len(items)),
+            checked("champion_rescored", len(results[champion]) == len(items), items=len(items)),
         ],
     )
 
@@ -198,7 +204,13 @@ def gate_verdict(
     )
     stored = Verdict.model_validate_json(store.read_verified(store.put_bytes(verdict.model_dump_json().encode())))
     with database.connected() as connected, connected.begin(candidate.organization) as session:
-        add_verdict(session, _row(candidate, verdict))
+        row = verdict_row(
+            verdict,
+            organization_id=candidate.organization,
+            scope=candidate.scope,
+            dataset_digest=training_examples.card.dataset_digest,
+        )
+        add_verdict(session, row)
     reasons = [f"{gate.gate} {gate.outcome}: {gate.reason}" for gate in verdict.gates]
     context.log.info(f"verdict {verdict.outcome}: " + "; ".join(reasons))
     return dg.MaterializeResult(
@@ -214,6 +226,16 @@ def gate_verdict(
         },
         check_results=[checked("schema", stored == verdict, digest=verdict.verdict_digest)],
     )
+
+
+def serving_champion(database: DatabaseResource, candidate: CandidateResource, artefact_digest: str) -> str | None:
+    """Return the adapter that serves the scope today, with which a candidate is compared; None: the base route.
+
+    A candidate that serves already is compared with the base route once more, not with itself.
+    """
+    with database.connected() as connected, connected.begin(candidate.organization) as session:
+        current = serving_state.current_digest(session, candidate.scope)
+    return None if current == artefact_digest else current
 
 
 def family_figures(document: Evaluated) -> list[dict[str, object]]:
@@ -242,13 +264,12 @@ def generated(
     base: str,
     adapter: str | None,
     name: str,
-    batch: int | None = None,
 ) -> tuple[AnswerLine, ...]:
-    """Return the training child's answers to items; `batch` prompts at a time, else as many as the recipe says."""
+    """Return the training child's answers to items."""
     store, recipe = runner.installation.store, runner.candidate.read_recipe()
     prompts = store.put_bytes(canonical_lines(PromptLine(id=item.item_id, messages=item.messages) for item in items))
     inputs = {"base": base, "prompts": prompts} | ({} if adapter is None else {"adapter": adapter})
-    settings = Generation(max_new_tokens=recipe.evaluation.max_new_tokens, batch=batch or recipe.evaluation.batch)
+    settings = Generation(max_new_tokens=recipe.evaluation.max_new_tokens, batch=recipe.evaluation.batch)
     made = runner.run(Stage.GENERATE, inputs=inputs, name=name, generation=settings)
     return read_lines(store.read_verified(made.digest), AnswerLine)
 
@@ -291,26 +312,19 @@ def _evidence(
     return found
 
 
-def _costs(installation: InstallationResource, lines: tuple[AnswerLine, ...]) -> dict[str, int]:
+def own_price(database: BlockingDatabase, candidate: CandidateResource, installation: InstallationResource) -> Price:
+    """Return what a token of our own model costs the organization today, its approved prices before the list's.
+
+    So the gateway charges it. Raises `PriceUnknown`.
+    """
     prices = load_prices(Path(installation.config_dir) / "prices.yaml")
-    price = prices.in_force(PRICE_KEY, SystemClock().now())
+    with database.begin(candidate.organization) as session:
+        own = own_prices_blocking(session)
+    return prices.with_own(own).in_force(PRICE_KEY, SystemClock().now())
+
+
+def _costs(price: Price, lines: tuple[AnswerLine, ...]) -> dict[str, int]:
     return {line.id: cost(Usage(line.prompt_tokens, line.completion_tokens), price) for line in lines}
-
-
-def _row(candidate: CandidateResource, verdict: Verdict) -> GateVerdictRow:
-    return GateVerdictRow(
-        organization_id=candidate.organization,
-        verdict_digest=verdict.verdict_digest,
-        artefact_digest=verdict.artefact_digest,
-        scope=candidate.scope,
-        outcome=verdict.outcome.value,
-        profile=verdict.profile,
-        champion_digest=verdict.champion_digest or "",
-        report_digest=verdict.evaluation_digest or "",
-        reasons=[gate.model_dump(mode="json") for gate in verdict.gates],
-        decided_at=verdict.decided_at,
-        expires_at=verdict.expires_at,
-    )
 
 
 def _tell_mlflow(

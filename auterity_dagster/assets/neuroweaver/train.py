@@ -5,16 +5,19 @@ from pathlib import Path
 
 import dagster as dg
 
-from auterity_dagster.assets.neuroweaver.data import GROUP, blocking, checked
+from auterity_dagster.assets.checks import blocking, checked, starts_where_left
+from auterity_dagster.assets.neuroweaver.data import GROUP
 from auterity_dagster.assets.neuroweaver.documents import (
     CandidateAnswers,
     CandidateLine,
     Dataset,
     Pairs,
+    Plan,
     StageArtefact,
     handed,
 )
 from auterity_dagster.assets.neuroweaver.gateway import judging_gateway
+from auterity_dagster.assets.neuroweaver.plan import estimate_error
 from auterity_dagster.assets.neuroweaver.stage import StageRunner
 from auterity_dagster.clock import SystemClock
 from auterity_dagster.errors import AuterityError
@@ -53,6 +56,7 @@ def sft_adapter(
     database: DatabaseResource,
     base_model: StageArtefact,
     training_examples: Dataset,
+    training_plan: Plan,
 ) -> dg.MaterializeResult:
     """Supervised fine-tuning in a process of its own; reused when nothing that goes into it has changed."""
     runner = StageRunner(context, candidate, installation, launcher, database)
@@ -66,7 +70,7 @@ def sft_adapter(
     figures = artefact.metrics
     return dg.MaterializeResult(
         value=artefact,
-        metadata=runner.metadata(artefact),
+        metadata={**runner.metadata(artefact), **estimate_error(training_plan, Stage.SFT, artefact)},
         check_results=[
             # The child refuses a loss that is no number and weights that stay: an artefact shows that neither happened.
             checked("loss_finite", figures["last_loss"] < 1e6, last_loss=figures["last_loss"]),
@@ -132,7 +136,9 @@ def preference_candidates(
     return dg.MaterializeResult(
         value=document,
         metadata={**runner.metadata(sampled), "prompts": len(rows), "gateway_cost_usd": in_usd(cost_nusd)},
-        check_results=[checked("within_budget", cost_nusd <= recipe.budget.judge_cap_nusd, cost_usd=in_usd(cost_nusd))],
+        check_results=[
+            checked("within_budget", cost_nusd <= candidate.budget().judge_cap_nusd, cost_usd=in_usd(cost_nusd))
+        ],
     )
 
 
@@ -216,7 +222,7 @@ def preference_pairs(
                 used_by_dpo=document.is_enough,
             ),
             checked("judge_canaries", not fooled, fooled_by=fooled, planted=len(planted)),
-            checked("within_budget", cost_nusd <= recipe.budget.judge_cap_nusd, cost_usd=in_usd(cost_nusd)),
+            checked("within_budget", cost_nusd <= candidate.budget().judge_cap_nusd, cost_usd=in_usd(cost_nusd)),
         ],
     )
 
@@ -237,6 +243,7 @@ def dpo_adapter(
     training_examples: Dataset,
     sft_adapter: StageArtefact,
     preference_pairs: Pairs,
+    training_plan: Plan,
 ) -> dg.MaterializeResult:
     """Preference optimisation on top of the SFT adapter; with too few pairs it is skipped and the SFT adapter stays."""
     runner = StageRunner(context, candidate, installation, launcher, database)
@@ -265,15 +272,17 @@ def dpo_adapter(
             DatasetMark("pairs", preference_pairs.usable_pairs, f"objects/{preference_pairs.usable_pairs}", "training")
         ],
     )
-    started = artefact.metrics["start_log_probability"]
     return dg.MaterializeResult(
         value=artefact,
-        metadata={**runner.metadata(artefact), "preference_grade": preference_pairs.grade},
+        metadata={
+            **runner.metadata(artefact),
+            **estimate_error(training_plan, Stage.DPO, artefact),
+            "preference_grade": preference_pairs.grade,
+        },
         check_results=[
-            checked(
+            starts_where_left(
                 "starts_from_sft",
-                abs(started - sft_adapter.metrics["reference_log_probability"]) <= 2e-2,
-                found=started,
+                found=artefact.metrics["start_log_probability"],
                 recorded=sft_adapter.metrics["reference_log_probability"],
             ),
             checked(
@@ -297,11 +306,11 @@ def serving_bundle(
     database: DatabaseResource,
     base_model: StageArtefact,
     training_examples: Dataset,
-    dpo_adapter: StageArtefact,
+    grpo_adapter: StageArtefact,
 ) -> dg.MaterializeResult:
     """The bytes that will serve: adapter in bfloat16, tokenizer, template, card; the gate judges exactly these."""
     runner = StageRunner(context, candidate, installation, launcher, database)
-    inputs = {"base": base_model.digest, "adapter": dpo_adapter.digest, "train": training_examples.train}
+    inputs = {"base": base_model.digest, "adapter": grpo_adapter.digest, "train": training_examples.train}
     artefact = runner.run(Stage.BUNDLE, inputs=inputs)
     files = sorted(installation.store.manifest(artefact.digest).files)
     compared = int(artefact.facts["token_ids_equal"])

@@ -10,18 +10,20 @@ from uuid import UUID
 import dagster as dg
 from sqlalchemy.orm import Session
 
-from auterity_dagster.assets.neuroweaver.data import checked
+from auterity_dagster.assets.checks import checked
 from auterity_dagster.assets.relaycore.analytics import GROUP, usage_day
 from auterity_dagster.clock import SystemClock
 from auterity_dagster.relaycore.price_list import load_prices
 from auterity_dagster.relaycore.pricing import Price
 from auterity_dagster.relaycore.quality import Quality, QualityEvidence, posterior
 from auterity_dagster.relaycore.recommendation import DayOfUse, Option, patch_of, realised, recommend
-from auterity_dagster.relaycore.steering_file import load_policy
+from auterity_dagster.relaycore.steering_file import load_policy, read_policy
 from auterity_dagster.resources.database import DatabaseResource
 from auterity_dagster.resources.installation import InstallationResource
 from auterity_dagster.storage.repositories import recommendations as stored
+from auterity_dagster.storage.repositories.prices import own_prices_blocking
 from auterity_dagster.storage.repositories.routing import quality_evidence
+from auterity_dagster.storage.repositories.steering_policies import active_policy_text_blocking
 from auterity_dagster.storage.repositories.usage import UsageFilter
 from auterity_dagster.storage.repositories.usage_days import (
     UsageGroup,
@@ -37,7 +39,7 @@ Days = Mapping[tuple[str, str], tuple[DayOfUse, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """What an operator offers: each deployment's digest and the price in force; `floor` is what is good enough."""
+    """What an organization may choose among: each deployment's digest and price; `floor` is what is good enough."""
 
     digests: Mapping[str, str]
     prices: Mapping[str, Price]
@@ -53,7 +55,7 @@ class Market:
 def recommendations(installation: InstallationResource, database: DatabaseResource) -> dg.MaterializeResult:
     """What would surely save money at a quality that is surely good enough; compared later with what happened."""
     now = SystemClock().now()
-    market = market_of(Path(installation.config_dir), now=now)
+    config_dir = Path(installation.config_dir)
     until = now.date() - timedelta(days=1)
     since = until - timedelta(days=PERIOD_DAYS)
     opened, sure = 0, True
@@ -63,7 +65,7 @@ def recommendations(installation: InstallationResource, database: DatabaseResour
         for organization_id in organizations:
             with connected.begin(organization_id) as session:
                 days = days_of_use(usage_groups_blocking(session, UsageFilter(since, until, None)))
-                found = advise(session, organization_id, days, market, now=now)
+                found = advise(session, organization_id, days, market_of(session, config_dir, now=now), now=now)
                 opened += len(found)
                 sure = sure and all(low > 0 for low in found)
                 measure(session, days)
@@ -73,10 +75,14 @@ def recommendations(installation: InstallationResource, database: DatabaseResour
     )
 
 
-def market_of(config_dir: Path, *, now: datetime) -> Market:
-    """Read policy and prices as the gateways read them."""
-    prices = load_prices(config_dir / "prices.yaml").all_in_force(now)
-    policy = load_policy(config_dir / "steering.yaml", prices=prices)
+def market_of(session: Session, config_dir: Path, *, now: datetime) -> Market:
+    """Read what the gateways read: the organization's own policy or the platform's, the list with its own prices."""
+    prices = load_prices(config_dir / "prices.yaml").with_own(own_prices_blocking(session)).all_in_force(now)
+    text = active_policy_text_blocking(session)
+    if text is not None:
+        policy = read_policy(text, source="the organization's policy")
+    else:
+        policy = load_policy(config_dir / "steering.yaml", prices=prices)
     deployments = [one.deployment() for one in policy.deployments]
     floor = policy.objectives[policy.defaults.objective].subject_to.quality_lcb
     return Market(

@@ -1,10 +1,11 @@
 """What RelayCore makes of each day: usage added up, labels shared as priors, recommendations that can be checked."""
 
-from datetime import date, timedelta
+from datetime import date
 
 import dagster as dg
 
-from auterity_dagster.assets.neuroweaver.data import checked
+from auterity_dagster.assets.checks import checked
+from auterity_dagster.assets.days import DAYS, days_back
 from auterity_dagster.clock import SystemClock
 from auterity_dagster.resources.database import DatabaseResource
 from auterity_dagster.storage.repositories import usage_days
@@ -12,7 +13,6 @@ from auterity_dagster.storage.repositories.shared_quality import share_labels
 from auterity_dagster.storage.repositories.usage_totals import differing_days
 
 GROUP = "relaycore_analytics"
-DAYS = dg.DailyPartitionsDefinition(start_date="2026-01-01", timezone="UTC")
 LOOK_BACK_DAYS = 3
 """A day is added up again for so long: corrections of bills arrive late."""
 
@@ -26,7 +26,7 @@ LOOK_BACK_DAYS = 3
 def usage_day(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
     """Attempts, tokens, cost, errors and latencies of a day by task, deployment, dealership and purpose."""
     day = date.fromisoformat(context.partition_key)
-    days = [day - timedelta(days=back) for back in range(LOOK_BACK_DAYS)]
+    days = days_back(day, LOOK_BACK_DAYS)
     groups = 0
     with database.connected() as connected:
         with connected.begin_without_organization() as session:

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from auterity_dagster.assets.neuroweaver.data import blocking, checked
+from auterity_dagster.assets.checks import blocking, checked
 from auterity_dagster.assets.neuroweaver.documents import handed
 from auterity_dagster.assets.relaycore.documents import Outcomes, QualityModel, QualityReport
 from auterity_dagster.assets.relaycore.registration import name_champion, registered

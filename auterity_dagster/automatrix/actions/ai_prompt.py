@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from typing import cast
 
 from auterity_dagster.automatrix.actions.outcome import Done, NotDone, Outcome, StepContext
+from auterity_dagster.automatrix.actions.prompt_call import prompt_call
 from auterity_dagster.automatrix.execution import StepError, StepSucceeded
-from auterity_dagster.automatrix.inputs import AiPromptInputs, SalesFacts
-from auterity_dagster.automatrix.ports import ChatCall, ChatFailed, ChatModel, Effect, EffectRecord
+from auterity_dagster.automatrix.inputs import AiPromptInputs, ListedFacts, SalesFacts, ServiceFacts
+from auterity_dagster.automatrix.ports import ChatFailed, ChatModel, Effect, EffectRecord
 from auterity_dagster.automatrix.reply_checks import check_reply
 from auterity_dagster.errors import Invalid
 from auterity_dagster.facts import (
     Availability,
     Condition,
+    Facts,
     VehicleFact,
+    facts_text,
     parse_facts,
     sales_facts,
     service_facts,
@@ -39,28 +42,19 @@ class AiPrompt:
         if prompt is None:
             return NotDone(StepError("invalid_input", f"there is no prompt {inputs.prompt!r}"))
         try:
-            facts = _facts_text(inputs)
-            values, cut = _fitting({**inputs.values, "facts": facts})
+            facts = _facts(inputs)
+            values, cut = _fitting({**inputs.values, "facts": facts_text(facts)})
             system, user = prompt.render(values)
         except Invalid as error:
             return NotDone(StepError("invalid_input", error.message))
-        snapshot = context.snapshot
-        call = ChatCall(
-            organization_id=snapshot.claim.organization_id,
-            dealership_id=snapshot.dealership_id,
-            task=prompt.task,
-            model=inputs.model,
-            system=system,
-            user=user,
-            max_output_tokens=prompt.max_output_tokens,
-            timeout_s=context.timeout_s,
-            idempotency_key=f"{snapshot.claim.execution_id}:{context.path}:{context.attempt}",
-        )
+        call = prompt_call(context, prompt, model=inputs.model, system=system, user=user)
         try:
             reply = self.chat.complete(call)
         except ChatFailed as error:
             return NotDone(StepError(error.code, error.message), retry_after_s=error.retry_after_s)
-        checks = check_reply(reply.text.strip(), parse_facts(facts))
+        checks = check_reply(
+            reply.text.strip(), facts, length_limit=inputs.max_length, banned_words=inputs.banned_words
+        )
         violations = [*checks.violations, *(f"input_cut: {name}" for name in cut)]
         return Done(
             StepSucceeded(
@@ -68,7 +62,7 @@ class AiPrompt:
                 {
                     "reply": reply.text.strip(),
                     "checks": {"ok": not violations, "violations": violations},
-                    "prompt": {"key": prompt.key, "number": prompt.number},
+                    "prompt": {"key": prompt.key, "number": prompt.number, "values": values},
                 },
                 deployment=reply.deployment,
                 prompt_tokens=reply.prompt_tokens,
@@ -78,14 +72,16 @@ class AiPrompt:
         )
 
 
-def _facts_text(inputs: AiPromptInputs) -> str:
-    if isinstance(inputs.facts, SalesFacts):
-        return sales_facts(
-            tuple(_vehicle(one) for one in inputs.facts.stock),
-            hours=inputs.facts.hours,
-            appointment_times=inputs.facts.appointment_times,
-        )
-    return service_facts(vehicle=inputs.facts.vehicle, due=inputs.facts.due, times=inputs.facts.times)
+def _facts(inputs: AiPromptInputs) -> Facts:
+    match inputs.facts:
+        case SalesFacts() as given:
+            stock = tuple(_vehicle(one) for one in given.stock)
+            return parse_facts(sales_facts(stock, hours=given.hours, appointment_times=given.appointment_times))
+        case ServiceFacts() as given:
+            return parse_facts(service_facts(vehicle=given.vehicle, due=given.due, times=given.times))
+        case ListedFacts() as given:
+            # Never read back: a line that looks like a vehicle with its price stays a line.
+            return Facts(other=given.lines)
 
 
 def _vehicle(item: Mapping[str, object]) -> VehicleFact:

@@ -11,6 +11,7 @@ from auterity_dagster.automatrix.ports import (
     Effect,
     EffectRecord,
 )
+from auterity_dagster.automatrix.step_path import item_path, read_path
 
 
 class Approval:
@@ -23,14 +24,26 @@ class Approval:
         fields = dict(inputs.fields)
         if context.decision is not None:
             return Done(StepSucceeded(context.path, _output(context.decision, fields)))
-        waits = context.snapshot.state.steps[context.path]
-        if waits.expires_at is not None and waits.expires_at <= context.now:
+        if context.is_expired:
             outcome = "approved" if inputs.on_expiry == "approve" else "rejected"
             output = {**_output(Decision("expired", {}, None), fields), "decision": outcome, "is_expired": True}
             return Done(StepSucceeded(context.path, output), entries=(ApprovalExpired(context.path),))
         expires_at = context.now + inputs.expires
-        form = ApprovalForm(inputs.role, inputs.title, inputs.show, fields, expires_at)
+        form = ApprovalForm(
+            role=inputs.role,
+            title=inputs.title,
+            show=inputs.show,
+            fields=fields,
+            expires_at=expires_at,
+            other_than=inputs.other_than and _beside(context.path, inputs.other_than),
+        )
         return Wait(expires_at, entries=(ApprovalOpened(context.path, form),))
+
+
+def _beside(path: str, step_id: str) -> str:
+    """Return the path of a step as seen from another: of the same item, where that stands in one."""
+    place = read_path(path)
+    return step_id if place.loop is None or place.index is None else item_path(place.loop, place.index, step_id)
 
 
 def _output(decision: Decision, fields: dict[str, str]) -> dict[str, object]:

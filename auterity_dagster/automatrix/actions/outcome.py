@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from auterity_dagster.automatrix.compiled_workflow import CompiledStep
 from auterity_dagster.automatrix.execution import StepError, StepSucceeded
 from auterity_dagster.automatrix.ports import (
+    Arrival,
     Decision,
     Effect,
     EffectRecord,
@@ -15,25 +17,31 @@ from auterity_dagster.automatrix.ports import (
     Snapshot,
     TaskAssigned,
 )
-from auterity_dagster.automatrix.publication import CompiledStep
 
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """One attempt at one step of one execution."""
+    """One attempt at one step of one execution; `decision` or `arrival` is what it waited for, if that came."""
 
     snapshot: Snapshot
+    path: str
     compiled: CompiledStep
     attempt: int
     scope: Mapping[str, object]
     idempotency_key: str | None
     now: datetime
     decision: Decision | None
+    arrival: Arrival | None
 
     @property
-    def path(self) -> str:
-        """The step's id."""
-        return self.compiled.step.id
+    def expires_at(self) -> datetime | None:
+        """Until when a step that was parked waits, None for one that begins."""
+        return self.snapshot.state.steps[self.path].expires_at
+
+    @property
+    def is_expired(self) -> bool:
+        """True for a step that was parked and whose time is over."""
+        return self.expires_at is not None and self.expires_at <= self.now
 
     @property
     def timeout_s(self) -> float:
@@ -51,9 +59,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The step waits for a person."""
+    """The step waits for somebody or something; it is performed again when that came, or the time is over."""
 
-    expires_at: datetime
+    expires_at: datetime | None
     entries: tuple[Entry, ...]
 
 
@@ -66,7 +74,15 @@ class NotDone:
     entries: tuple[EffectResolved | TaskAssigned, ...] = ()
 
 
-Outcome = Done | Wait | NotDone
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The step may not act before `until`; that is no failure and uses up no attempt."""
+
+    until: datetime
+    error: StepError
+
+
+Outcome = Done | Wait | NotDone | Later
 
 
 class StepAction(Protocol):

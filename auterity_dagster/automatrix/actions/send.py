@@ -1,25 +1,43 @@
-"""`send_sms` and `send_email`: one message to one contact, at most once, by the ledger of effects."""
+"""`send_sms` and `send_email`: one message to one contact, inside the law, at most once by the ledger of effects."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from hashlib import sha256
+from typing import cast
 
-from auterity_dagster.automatrix.actions.outcome import Done, NotDone, Outcome, StepContext
+from auterity_dagster.automatrix.actions.once import refused, unknown
+from auterity_dagster.automatrix.actions.outcome import Done, Later, NotDone, Outcome, StepContext
+from auterity_dagster.automatrix.compliance.decision import (
+    Allow,
+    Author,
+    ContactFacts,
+    DeferUntil,
+    DraftMessage,
+    SendDecision,
+    Suppress,
+    may_send,
+)
+from auterity_dagster.automatrix.compliance.rows import Channel, ComplianceRows
 from auterity_dagster.automatrix.execution import StepError, StepSucceeded
-from auterity_dagster.automatrix.inputs import SendEmailInputs, SendSmsInputs
+from auterity_dagster.automatrix.inputs import CUSTOMERS_EVENTS, SendEmailInputs, SendSmsInputs
+from auterity_dagster.automatrix.outputs import SendOutput, written
 from auterity_dagster.automatrix.ports import (
-    Channel,
-    Contacts,
     Effect,
     EffectRecord,
     EffectResolved,
     EffectState,
+    IntendedMessage,
     Message,
     Messenger,
     MessengerFailed,
     Receipt,
-    TaskAssigned,
 )
+from auterity_dagster.automatrix.reply_checks import amounts
+from auterity_dagster.automatrix.workflow import StepKind
+
+QUESTION = "Was this message sent?"
+INQUIRIES = CUSTOMERS_EVENTS | {"lead.received"}
+"""Events that a customer's own message causes: it invites the answer."""
 
 SendInputs = SendSmsInputs | SendEmailInputs
 
@@ -30,18 +48,35 @@ class Send:
 
     channel: Channel
     messenger: Messenger
-    contacts: Contacts
+    compliance: ComplianceRows
 
     def effect(self, context: StepContext, inputs: SendInputs) -> Effect | None:
         assert context.idempotency_key is not None, "publication refuses a send without a key"
+        text = _text(inputs)
+        draft = DraftMessage(
+            channel=self.channel,
+            purpose=inputs.purpose,
+            text=text,
+            author=_author(context),
+            policies=frozenset(context.snapshot.workflow.definition.policies),
+            recall_match=inputs.recall_match,
+        )
         return Effect(
             key=context.idempotency_key,
             kind=f"send_{self.channel}",
             request={
                 "contact_id": str(inputs.contact_id),
                 "purpose": inputs.purpose,
-                "text_sha256": sha256(_text(inputs).encode()).hexdigest(),
+                "text_sha256": sha256(text.encode()).hexdigest(),
             },
+            message=IntendedMessage(
+                contact_id=inputs.contact_id,
+                dealership_id=context.snapshot.dealership_id,
+                draft=draft,
+                amounts=tuple(nusd for _written, nusd in amounts(text)),
+                inquired=_inquired(context, str(inputs.contact_id)),
+                decide=lambda facts: self._decide(context, facts, draft),
+            ),
         )
 
     def perform(self, context: StepContext, inputs: SendInputs, record: EffectRecord | None) -> Outcome:
@@ -50,54 +85,94 @@ class Send:
         assert context.idempotency_key is not None
         key = context.idempotency_key
         if record.state is EffectState.CONFIRMED:
-            return _sent(context, self.channel, key, Receipt(record.provider_ref or ""))
+            return self._sent(context, key, Receipt(record.provider_ref or ""), ())
         if record.state is EffectState.FAILED:
             return NotDone(StepError("invalid_input", "the messenger refused this message before"))
+        assert record.permission is not None
+        decision = record.permission.decision
+        message = self._message(context, inputs, decision, record.permission.address or "")
         if not record.is_new:
-            earlier = self.messenger.lookup(key)
+            earlier = self.messenger.lookup(message, key)
             if earlier is not None:
-                return _sent(context, self.channel, key, earlier)
-            if record.state is EffectState.UNKNOWN or not self.messenger.repeats_safely:
-                return _unknown(
-                    context, key, "a worker died while it was sending: nobody knows whether the message left"
-                )
-        address = self.contacts.address(context.snapshot.claim.organization_id, inputs.contact_id, self.channel)
-        if address is None or address.suppression is not None:
-            reason = "no_address" if address is None else address.suppression
-            output = {"outcome": "suppressed", "reason": reason, "message_id": None, "channel": self.channel}
-            resolved = EffectResolved(key, EffectState.FAILED, None, StepError("suppressed", str(reason)))
-            return Done(StepSucceeded(context.path, output), entries=(resolved,))
-        message = Message(
-            organization_id=context.snapshot.claim.organization_id,
-            dealership_id=context.snapshot.dealership_id,
-            channel=self.channel,
-            address=address.value,
-            subject=inputs.subject if isinstance(inputs, SendEmailInputs) else None,
-            text=_text(inputs),
-            purpose=inputs.purpose,
-        )
+                return self._sent(context, key, earlier, decision.rules)
+            if record.state is EffectState.UNKNOWN or not self.messenger.repeats_safely(message):
+                why = "a worker died while it was sending: nobody knows whether the message left"
+                return unknown(context, key, why, question=QUESTION)
+        match decision:
+            case Suppress():
+                return self._suppressed(context, key, decision)
+            case DeferUntil():
+                return Later(decision.at, StepError("quiet_hours", f"{decision.detail} ({', '.join(decision.rules)})"))
+            case Allow():
+                return self._send(context, key, message, decision)
+
+    def _send(self, context: StepContext, key: str, message: Message, decision: Allow) -> Outcome:
         try:
             receipt = self.messenger.send(message, key)
         except MessengerFailed as error:
             if error.is_unknown:
-                return _unknown(context, key, error.message)
-            step_error = StepError(error.code, error.message)
-            return NotDone(step_error, entries=(EffectResolved(key, EffectState.FAILED, None, step_error),))
-        return _sent(context, self.channel, key, receipt)
+                return unknown(context, key, error.message, question=QUESTION)
+            return refused(key, StepError(error.code, error.message))
+        return self._sent(context, key, receipt, decision.rules)
+
+    def _decide(self, context: StepContext, facts: ContactFacts, draft: DraftMessage) -> SendDecision:
+        decision = may_send(facts, draft, rows=self.compliance, now=context.now)
+        # A sandbox reaches nobody at any hour: waiting for morning would only hide what the workflow does.
+        if isinstance(decision, DeferUntil) and not self.messenger.is_live(
+            context.snapshot.claim.organization_id, self.channel
+        ):
+            return decision.allowed
+        return decision
+
+    def _message(self, context: StepContext, inputs: SendInputs, decision: SendDecision, address: str) -> Message:
+        match decision:
+            case Allow():
+                text = decision.text
+            case DeferUntil():
+                text = decision.allowed.text
+            case Suppress():
+                text = _text(inputs)
+        return Message(
+            organization_id=context.snapshot.claim.organization_id,
+            dealership_id=context.snapshot.dealership_id,
+            channel=self.channel,
+            address=address,
+            subject=inputs.subject if isinstance(inputs, SendEmailInputs) else None,
+            text=text,
+            purpose=inputs.purpose,
+        )
+
+    def _sent(self, context: StepContext, key: str, receipt: Receipt, rules: tuple[str, ...]) -> Done:
+        output = SendOutput(
+            outcome="sent", reason=None, detail=None, rules=rules, message_id=receipt.message_id, channel=self.channel
+        )
+        resolved = EffectResolved(key, EffectState.CONFIRMED, receipt.message_id)
+        return Done(StepSucceeded(context.path, written(output)), entries=(resolved,))
+
+    def _suppressed(self, context: StepContext, key: str, decision: Suppress) -> Done:
+        output = SendOutput(
+            outcome="suppressed",
+            reason=decision.reason,
+            detail=decision.detail,
+            rules=decision.rules,
+            message_id=None,
+            channel=self.channel,
+        )
+        resolved = EffectResolved(key, EffectState.FAILED, None, StepError("suppressed", decision.detail))
+        return Done(StepSucceeded(context.path, written(output)), entries=(resolved,))
 
 
 def _text(inputs: SendInputs) -> str:
     return inputs.text if isinstance(inputs, SendEmailInputs) else inputs.body
 
 
-def _sent(context: StepContext, channel: Channel, key: str, receipt: Receipt) -> Done:
-    output = {"outcome": "sent", "reason": None, "message_id": receipt.message_id, "channel": channel}
-    resolved = EffectResolved(key, EffectState.CONFIRMED, receipt.message_id)
-    return Done(StepSucceeded(context.path, output), entries=(resolved,))
+def _author(context: StepContext) -> Author:
+    """An AI wrote it wherever one is asked in the workflow, whoever approved it."""
+    kinds = {compiled.step.kind for compiled in context.snapshot.workflow.every()}
+    return "ai" if StepKind.AI_PROMPT in kinds else "template"
 
 
-def _unknown(context: StepContext, key: str, why: str) -> NotDone:
-    """Never again by itself: a person finds out whether it was sent."""
-    error = StepError("unknown_effect", why)
-    task = TaskAssigned(context.path, "manager", "Was this message sent?", context.now + timedelta(hours=1))
-    return NotDone(error, entries=(EffectResolved(key, EffectState.UNKNOWN, None, error), task))
+def _inquired(context: StepContext, contact_id: str) -> bool:
+    event = cast("Mapping[str, object]", context.scope["event"])
+    data = cast("Mapping[str, object]", event.get("data") or {})
+    return event.get("type") in INQUIRIES and data.get("contact_id") == contact_id

@@ -4,7 +4,7 @@ The findings block training. They name rows by id and never repeat what was foun
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,7 @@ from uuid import UUID
 from auterity_dagster.neuroweaver.example import EvaluationItem, GroupKeys, Split, TrainingExample
 from auterity_dagster.neuroweaver.preparation.contamination import Guarded
 from auterity_dagster.neuroweaver.preparation.duplicates import Fingerprints, folded
-from auterity_dagster.neuroweaver.preparation.second_scan import residual_kinds
+from auterity_dagster.neuroweaver.preparation.second_scan import residual_kinds, vins
 from auterity_dagster.neuroweaver.preparation.split import keys_of
 
 SHOWN_ROWS = 50
@@ -40,11 +40,18 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Permitted:
-    """What rows may be: whose, under which consents and licences; `organization_id` is that of the adapter's scope."""
+    """What rows may be: whose, under which consents and licences; `organization_id` is that of the adapter's scope.
+
+    `consents` are those in force, each with the dealership whose rows it covers; None covers all of them.
+    """
 
     organization_id: UUID
-    consent_ids: frozenset[UUID]
+    consents: Mapping[UUID, UUID | None]
     licences: frozenset[str]
+
+    def covers(self, consent_id: UUID, dealership_id: UUID | None) -> bool:
+        """Whether a consent is in force and is one to this dealership's rows."""
+        return consent_id in self.consents and self.consents[consent_id] in (None, dealership_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +72,13 @@ class Audit:
         secrets: Secrets,
         key: bytes,
         names: Mapping[str, tuple[str, ...]],
+        source_vins: Set[str],
         permitted: Permitted,
         folder: Path | None,
     ) -> None:
+        """`source_vins` are those of the rows before their preparation (`noting_vins`): none of them may be left."""
         self._guarded = Guarded(items)
+        self._source_vins = source_vins
         self._secrets, self._key, self._names, self._permitted = secrets, key, names, permitted
         self._fingerprints = Fingerprints(folder)
         self._ids: list[str] = []
@@ -84,7 +94,7 @@ class Audit:
         self._splits.append(row.split)
         text = "\n".join(message.content for message in row.messages)
         names = self._names.get(row.group_keys.customer, ())
-        for kind in residual_kinds(text, key=self._key, names=names):
+        for kind in residual_kinds(text, key=self._key, names=names, source_vins=self._source_vins):
             self._find(Check.PII_RESIDUAL_ZERO, row, kind)
         for kind in permission_kinds(row, self._permitted):
             self._find(Check.LICENCE_ALLOWED if kind == "licence" else Check.CONSENT_PRESENT, row, kind)
@@ -135,13 +145,21 @@ def permission_kinds(row: TrainingExample, permitted: Permitted) -> tuple[str, .
     if row.source != "synthetic":
         if row.organization_id != permitted.organization_id:
             found.append("foreign_organization")
-        if row.consent_id not in permitted.consent_ids:
+        if row.consent_id == "synthetic" or not permitted.covers(row.consent_id, row.dealership_id):
             found.append("no_consent")
     elif row.consent_id != "synthetic":
         found.append("no_consent")
     if row.licence not in permitted.licences:
         found.append("licence")
     return tuple(found)
+
+
+def noting_vins(rows: Iterable[TrainingExample], into: set[str]) -> Iterator[TrainingExample]:
+    """Pass rows on to their preparation and note the VINs in them."""
+    for row in rows:
+        for message in row.messages:
+            into.update(vins(message.content))
+        yield row
 
 
 def audited(rows: Iterable[TrainingExample], audit: Audit, *, progress: Callable[[int], None]) -> tuple[Finding, ...]:

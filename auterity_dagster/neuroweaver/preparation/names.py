@@ -33,6 +33,8 @@ _MAKES = frozenset(
         "toyota",
     )
 )
+# Letters with a stroke do not come apart into letter and accent; people leave the stroke out all the same.
+_UNDECOMPOSED = str.maketrans("łŁøØđĐ", "lLoOdD")
 
 
 @lru_cache(maxsize=4096)
@@ -67,5 +69,5 @@ def _spelled(part: str) -> str:
 
 
 def _bare(text: str) -> str:
-    decomposed = unicodedata.normalize("NFD", text.strip(".,"))
+    decomposed = unicodedata.normalize("NFD", text.strip(".,").translate(_UNDECOMPOSED))
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter)).lower()

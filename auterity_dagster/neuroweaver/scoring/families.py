@@ -172,12 +172,30 @@ def _mentions(output: str, stock_number: str, title: str) -> bool:
     return stock_number in output or title.lower() in output.lower()
 
 
+def _exact_match(question: Question, output: str) -> Mapping[str, float]:
+    return {"match": float(_bare(output) in {_bare(answer) for answer in _answers(question)})}
+
+
+def _contains(question: Question, output: str) -> Mapping[str, float]:
+    return {"match": float(any(_bare(answer) in _bare(output) for answer in _answers(question)))}
+
+
+def _answers(question: Question) -> list[str]:
+    return [str(answer) for answer in cast("list[JsonValue]", question.expected["answers"])]
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
 SCORERS: Mapping[str, Scorer] = {
     "lead_reply": _lead_reply,
     "service_reminder": _service_reminder,
     "service_triage": _service_triage,
     "stock_question": _stock_question,
     "privacy": _privacy,
+    "exact_match": _exact_match,
+    "contains": _contains,
 }
 
 CRITICAL_RULES: Mapping[str, Callable[[Question, str], bool]] = {

@@ -1,5 +1,6 @@
 """The control plane's API: composes the routers, builds the state they share, and refuses undeclared routes."""
 
+import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TypedDict
@@ -7,9 +8,13 @@ from typing import TypedDict
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
+from auterity_dagster.automatrix.compliance.rows import load_compliance
+from auterity_dagster.background import running_beside
 from auterity_dagster.clock import Clock, SystemClock
 from auterity_dagster.identity.access_token import access_tokens
 from auterity_dagster.identity.secret_file import read_pepper, read_secret
+from auterity_dagster.money import nano_usd
+from auterity_dagster.public_http import PublicHttp
 from auterity_dagster.serving.api import pages
 from auterity_dagster.serving.api.examples import EXAMPLES
 from auterity_dagster.serving.api.password_work import PasswordWork
@@ -17,10 +22,17 @@ from auterity_dagster.serving.api.routers import (
     analytics,
     api_keys,
     approvals,
+    audiences,
     audit,
     auth,
+    budget_forecasts,
+    budget_proposals,
     budgets,
+    connections,
+    contacts,
     deployments,
+    events,
+    execution_control,
     executions,
     hooks,
     inbound,
@@ -28,11 +40,25 @@ from auterity_dagster.serving.api.routers import (
     ledger,
     live,
     organizations,
+    prices,
+    promotions,
     rate_limits,
+    recalls,
     recommendations,
     reconciliations,
     requests,
+    serving_scopes,
+    sms,
+    statements,
+    steering_policies,
+    steering_replays,
+    training_data,
+    training_runs,
     users,
+    webhooks,
+    workflow_analytics,
+    workflow_drafts,
+    workflow_exchange,
     workflows,
 )
 from auterity_dagster.serving.api.security_headers import SecurityHeaders
@@ -43,8 +69,10 @@ from auterity_dagster.serving.declared_router import DeclaredRouter, verify_decl
 from auterity_dagster.serving.http_errors import install_error_handlers
 from auterity_dagster.serving.live_events import LiveEvents, LiveTimes
 from auterity_dagster.serving.openapi_document import install_openapi
+from auterity_dagster.serving.webhook_delivery import WebhookDeliveries
 from auterity_dagster.settings import ApiSettings
 from auterity_dagster.storage.database import Database
+from auterity_dagster.storage.redis_key_epochs import KeyEpochs
 from auterity_dagster.storage.repositories.application_role import require_bound_role
 
 PREFIX = "/api/v1"
@@ -57,19 +85,40 @@ ROUTERS: tuple[DeclaredRouter, ...] = (
     api_keys.router,
     audit.router,
     budgets.router,
+    budget_forecasts.router,
+    budget_proposals.router,
     ledger.router,
+    statements.router,
     rate_limits.router,
     reconciliations.router,
     deployments.router,
+    prices.router,
+    steering_policies.router,
+    steering_replays.router,
     requests.router,
     analytics.router,
+    workflow_analytics.router,
     recommendations.router,
+    workflow_exchange.router,
+    serving_scopes.router,
+    promotions.router,
+    training_runs.router,
+    training_data.router,
     workflows.router,
+    workflow_drafts.router,
     executions.router,
+    audiences.router,
+    execution_control.router,
     approvals.router,
     hooks.router,
     ingest.router,
+    events.router,
     inbound.router,
+    contacts.router,
+    sms.router,
+    connections.router,
+    webhooks.router,
+    recalls.router,
     live.router,
 )
 
@@ -96,7 +145,12 @@ def build_app(settings: ApiSettings, *, clock: Clock) -> FastAPI:
         try:
             await require_bound_role(api.database)
             live_events = LiveEvents(api.database, api.redis, pepper=api.pepper, clock=clock, times=LiveTimes())
-            async with live_events.running():
+            deliveries = _webhook_deliveries(api)
+            async with (
+                running_beside(api.key_epochs.watch_for_ever()),
+                live_events.running(),
+                deliveries.running(every_s=settings.webhooks_every_s),
+            ):
                 yield {"api": api, "authentication": api.authentication, "live": live_events}
         finally:
             api.passwords.close()
@@ -115,18 +169,33 @@ def build_app(settings: ApiSettings, *, clock: Clock) -> FastAPI:
     return app
 
 
+def _webhook_deliveries(api: ApiState) -> WebhookDeliveries:
+    return WebhookDeliveries(
+        api.database,
+        PublicHttp(private_origins=api.settings.private_origins),
+        pepper=api.pepper,
+        clock=api.clock,
+        jitter=random.SystemRandom().random,
+    )
+
+
 def _state(settings: ApiSettings, clock: Clock) -> ApiState:
     database = Database(str(settings.database_url))
     pepper = read_pepper(settings.secrets_dir)
     tokens = access_tokens(read_secret(settings.secrets_dir, "signing_key.pem"), clock=clock)
+    redis = Redis.from_url(str(settings.redis_url), socket_timeout=2, socket_connect_timeout=2)
+    epochs = KeyEpochs(redis)
     return ApiState(
         settings=settings,
+        budget_alone_nusd=nano_usd(settings.budget_alone_usd),
         database=database,
-        redis=Redis.from_url(str(settings.redis_url), socket_timeout=2, socket_connect_timeout=2),
+        redis=redis,
         clock=clock,
         pepper=pepper,
         access_tokens=tokens,
-        authentication=Authentication(database, access_tokens=tokens, pepper=pepper, clock=clock),
+        authentication=Authentication(database, access_tokens=tokens, pepper=pepper, clock=clock, epochs=epochs),
+        key_epochs=epochs,
         passwords=PasswordWork(),
         workflows=load_catalog(settings.config_dir),
+        compliance=load_compliance(settings.config_dir / "compliance.yaml"),
     )

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from auterity_dagster.automatrix.compiled_workflow import CompiledWorkflow
 from auterity_dagster.automatrix.expression import CelEngine, ExpressionEngine
-from auterity_dagster.automatrix.publication import CompiledWorkflow, check_prompts, compile_document
+from auterity_dagster.automatrix.publication import check_prompts, compile_document
 from auterity_dagster.automatrix.template import job_of, load_templates
 from auterity_dagster.errors import NotFound
 from auterity_dagster.prompt import PromptTemplate, load_prompts

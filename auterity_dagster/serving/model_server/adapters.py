@@ -9,10 +9,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from auterity_dagster.errors import Invalid
+from auterity_dagster.decoding.rows import prepared
+from auterity_dagster.storage.adapter_bundle import check_adapter, check_files
 from auterity_dagster.storage.object_store import ObjectStore
 
-SAFE_SUFFIXES = (".safetensors", ".json", ".jinja")
 STOP = "<|im_end|>"
 PAD = "<|endoftext|>"
 
@@ -61,6 +61,7 @@ class LoadedModels:
         return _loaded(_network(folder, torch.bfloat16), folder)
 
     def _load_adapter(self, digest: str) -> Loaded:
+        check_adapter(self.store, digest)
         folder = self._checked(digest)
         base_digest = str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
         wide = _network(self._checked(base_digest), torch.float32)
@@ -69,11 +70,8 @@ class LoadedModels:
         return _loaded(adapted.merge_and_unload(safe_merge=True).to(torch.bfloat16), folder)
 
     def _checked(self, digest: str) -> Path:
-        folder = self.store.checkout(digest)
-        for path in folder.rglob("*"):
-            if path.is_file() and path.suffix not in SAFE_SUFFIXES:
-                raise Invalid(f"{path.name} has no place in a model's bundle", code="unsafe_bundle")
-        return folder
+        check_files(self.store, digest)
+        return self.store.checkout(digest)
 
 
 def _network(folder: Path, dtype: torch.dtype) -> Any:
@@ -82,7 +80,12 @@ def _network(folder: Path, dtype: torch.dtype) -> Any:
     )
 
 
-def _loaded(network: Any, folder: Path) -> Loaded:
+def served_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer and chat template that a bundle brings; they decide what a served prompt's ids are."""
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     tokenizer.pad_token, tokenizer.eos_token = PAD, STOP
-    return Loaded(network.eval(), tokenizer, int(network.config.max_position_embeddings))
+    return tokenizer
+
+
+def _loaded(network: Any, folder: Path) -> Loaded:
+    return Loaded(prepared(network), served_tokenizer(folder), int(network.config.max_position_embeddings))

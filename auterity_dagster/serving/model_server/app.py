@@ -9,15 +9,16 @@ from contextlib import asynccontextmanager
 from typing import Annotated, TypedDict
 from uuid import uuid4
 
-from fastapi import Depends, FastAPI, Header, Request
+from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from auterity_dagster.decoding.sampling import Sampling
 from auterity_dagster.errors import AuterityError, Invalid, NotAuthenticated, NotFound, RateLimited
 from auterity_dagster.identity.secret_file import read_secret
 from auterity_dagster.serving.model_server.adapters import LoadedModels
 from auterity_dagster.serving.model_server.generation import Generator, Written
-from auterity_dagster.serving.model_server.wire import ChatBody, completion, error_body, frame
+from auterity_dagster.serving.model_server.wire import ChatBody, LimitBody, completion, error_body, frame
 from auterity_dagster.settings import ModelServerSettings
 from auterity_dagster.storage.object_store import ObjectStore
 
@@ -61,6 +62,7 @@ def create_app(settings: ModelServerSettings | None = None) -> FastAPI:
     app.get("/healthz")(healthz)
     app.get("/v1/models", dependencies=[Depends(authenticated)])(models)
     app.post("/v1/models/{model}/load", dependencies=[Depends(authenticated)])(load)
+    app.post("/v1/limits/{stream}", dependencies=[Depends(authenticated)], response_model=None)(raise_limit)
     app.post("/v1/chat/completions", dependencies=[Depends(authenticated)], response_model=None)(chat)
     return app
 
@@ -84,22 +86,33 @@ async def load(model: str, request: Request) -> dict[str, object]:
         model=ChatBody.model_validate({"model": model, "messages": messages}).model,
         messages=messages,
         max_tokens=1,
-        temperature=0.0,
+        sampling=Sampling(),
+        stops=(),
         is_stream=False,
     )
     written = [each async for each in ask]
     return {"id": model, "object": "model", "prompt_tokens": written[-1].prompt_tokens}
 
 
-async def chat(body: ChatBody, request: Request) -> JSONResponse | StreamingResponse:
-    """Answer one chat completion."""
+async def raise_limit(stream: str, body: LimitBody, request: Request) -> Response:
+    """Let a stream go on beyond the limit that it was asked with. One that has reached it ends there."""
+    request.state.generator.raise_limit(stream, body.max_tokens)
+    return Response(status_code=204)
+
+
+async def chat(
+    body: ChatBody, request: Request, x_auterity_stream: Annotated[str | None, Header(max_length=64)] = None
+) -> JSONResponse | StreamingResponse:
+    """Answer one chat completion; a stream that names itself may be told of more tokens."""
     request_id, created = f"chatcmpl-{uuid4().hex}", int(time.time())
     answers = request.state.generator.ask(
         model=body.model,
         messages=[message.model_dump() for message in body.messages],
         max_tokens=body.limit,
-        temperature=body.temperature,
+        sampling=body.sampling,
+        stops=body.stop,
         is_stream=body.stream,
+        stream_id=x_auterity_stream if body.stream else None,
     )
     if body.stream:
         first = await anext(answers)

@@ -1,20 +1,26 @@
-"""One thread that writes answers: requests for the same model that wait together are answered as one batch."""
+"""One thread that writes answers: requests for the same model are written side by side, each as it would be alone."""
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator
+from bisect import bisect_left
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, Queue
-from typing import Any
+from typing import cast
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from auterity_dagster.errors import AuterityError, Invalid, RateLimited, Unavailable
+from auterity_dagster.decoding.batch import Batch, Text
+from auterity_dagster.decoding.sampling import Sampling
+from auterity_dagster.errors import AuterityError, Invalid, NotFound, RateLimited, Unavailable
 from auterity_dagster.serving.model_server.adapters import Loaded, LoadedModels
+from auterity_dagster.serving.model_server.stopping import ended_at, surely_said
 
-BATCH_LIMIT = 8
 QUEUE_LIMIT = 64
+MOST_TOKENS = 4096
+"""No answer is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +33,35 @@ class Written:
     finish_reason: str | None
 
 
-@dataclass
+@dataclass(eq=False)
 class Ticket:
     """One waiting request and the way back to it."""
 
     model: str
     messages: list[dict[str, str]]
     max_tokens: int
-    temperature: float
+    sampling: Sampling
+    stops: tuple[str, ...]
     is_stream: bool
+    stream_id: str | None
     loop: asyncio.AbstractEventLoop
     answers: asyncio.Queue[Written | AuterityError]
     is_abandoned: threading.Event = field(default_factory=threading.Event)
     prompt_ids: list[int] = field(default_factory=list)
+    _is_full: bool = False
+    _limit: threading.Lock = field(default_factory=threading.Lock)
+
+    def is_full(self, written_tokens: int) -> bool:
+        """True from the moment on at which the answer is as long as it may be: no limit is raised after that."""
+        with self._limit:
+            self._is_full = self._is_full or written_tokens >= self.max_tokens
+            return self._is_full
+
+    def raise_limit(self, max_tokens: int) -> None:
+        """Let the answer become longer, if it is still being written."""
+        with self._limit:
+            if not self._is_full:
+                self.max_tokens = max(self.max_tokens, max_tokens)
 
     def tell(self, answer: Written | AuterityError) -> None:
         """Hand an answer to the request's event loop, which may be gone."""
@@ -54,6 +76,9 @@ class Generator:
         self.models = models
         self._threads = threads
         self._queue: Queue[Ticket | None] = Queue(maxsize=QUEUE_LIMIT)
+        self._held: Ticket | None = None
+        self._is_stopping = False
+        self._streams: dict[str, Ticket] = {}
         self._thread = threading.Thread(target=self._work, name="generation", daemon=True)
 
     def start(self) -> None:
@@ -70,10 +95,26 @@ class Generator:
         """True while the thread can answer."""
         return self._thread.is_alive()
 
+    def raise_limit(self, stream_id: str, max_tokens: int) -> None:
+        """Let a stream write so many tokens in all. Raises `NotFound` for one that has ended."""
+        if stream_id not in self._streams:
+            raise NotFound("there is no such stream")
+        self._streams[stream_id].raise_limit(max_tokens)
+
     async def ask(
-        self, *, model: str, messages: list[dict[str, str]], max_tokens: int, temperature: float, is_stream: bool
+        self,
+        *,
+        model: str,
+        messages: list[dict[str, str]],
+        max_tokens: int,
+        sampling: Sampling,
+        stops: tuple[str, ...],
+        is_stream: bool,
+        stream_id: str | None = None,
     ) -> AsyncGenerator[Written]:
         """Yield what is written: growing texts for a stream, the whole at once otherwise.
+
+        Under its `stream_id` a stream's limit may be raised while it is written.
 
         Raises `RateLimited` when too many wait, and what loading or checking the request raises.
         """
@@ -81,8 +122,10 @@ class Generator:
             model=model,
             messages=messages,
             max_tokens=max_tokens,
-            temperature=temperature,
+            sampling=sampling,
+            stops=stops,
             is_stream=is_stream,
+            stream_id=stream_id,
             loop=asyncio.get_running_loop(),
             answers=asyncio.Queue(),
         )
@@ -91,6 +134,8 @@ class Generator:
         if self._queue.qsize() >= QUEUE_LIMIT:
             raise RateLimited("too many requests wait for the model", retry_after_s=2)
         self._queue.put_nowait(ticket)
+        if stream_id is not None:
+            self._streams[stream_id] = ticket
         try:
             while True:
                 answer = await ticket.answers.get()
@@ -101,96 +146,90 @@ class Generator:
                     return
         finally:
             ticket.is_abandoned.set()
+            if stream_id is not None:
+                self._streams.pop(stream_id, None)
 
     def _work(self) -> None:
         torch.set_num_threads(self._threads)
-        held: Ticket | None = None
-        while True:
-            first = held or self._queue.get()
-            held = None
-            if first is None:
-                return
-            batch = [first]
-            while len(batch) < BATCH_LIMIT:
-                try:
-                    following = self._queue.get_nowait()
-                except Empty:
-                    break
-                if following is None:
-                    self._queue.put(None)
-                    break
-                if (following.model, following.temperature) != (first.model, first.temperature):
-                    held = following
-                    break
-                batch.append(following)
-            self._answer([ticket for ticket in batch if not ticket.is_abandoned.is_set()])
+        while (first := self._taken()) is not None:
+            self._answer([first], joins=partial(self._joining, first.model))
 
-    def _answer(self, batch: list[Ticket]) -> None:
-        if not batch:
-            return
+    def _taken(self) -> Ticket | None:
+        """Wait for the next request; None once the server stops and nothing is left that came before."""
+        if self._held is not None:
+            first, self._held = self._held, None
+            return first
+        return None if self._is_stopping else self._queue.get()
+
+    def _joining(self, model: str) -> Ticket | None:
+        """Return the next request if it may join the texts of a model now; one for another model waits its turn."""
+        if self._held is not None or self._is_stopping:
+            return None
         try:
-            loaded = self.models.load(batch[0].model)
-            ready = [ticket for ticket in batch if self._encode(loaded, ticket)]
-            if ready:
-                self._write(loaded, ready)
+            following = self._queue.get_nowait()
+        except Empty:
+            return None
+        if following is None:
+            self._is_stopping = True
+        elif following.model != model:
+            self._held = following
+        else:
+            return following
+        return None
+
+    def _answer(self, tickets: list[Ticket], *, joins: Callable[[], Ticket | None] = lambda: None) -> None:
+        """Write texts of one model until none is left, letting others join between two tokens."""
+        under_way: dict[Text, Ticket] = {}
+        try:
+            loaded = self.models.load(tickets[0].model)
+            batch, waiting = Batch(loaded.network), deque(tickets)
+            while True:
+                while batch.has_room and (ticket := waiting.popleft() if waiting else joins()) is not None:
+                    self._begin(loaded, batch, ticket, under_way)
+                for text, ticket in list(under_way.items()):
+                    if _is_over(loaded, ticket, text.ids):
+                        batch.leave(text)
+                        del under_way[text]
+                        ticket.tell(written(loaded, ticket, text.ids, is_last=True))
+                    elif ticket.is_stream:
+                        ticket.tell(written(loaded, ticket, text.ids, is_last=False))
+                if under_way:
+                    batch.write()
+                elif not waiting:
+                    return
         except AuterityError as error:
-            for ticket in batch:
+            for ticket in {*tickets, *under_way.values()}:
                 ticket.tell(error)
         except Exception as error:  # noqa: BLE001 - the thread's outer loop: one bad batch must not end the server
-            for ticket in batch:
+            for ticket in {*tickets, *under_way.values()}:
                 ticket.tell(Unavailable(f"the model failed: {type(error).__name__}", code="overloaded"))
 
-    def _encode(self, loaded: Loaded, ticket: Ticket) -> bool:
+    def _begin(self, loaded: Loaded, batch: Batch, ticket: Ticket, under_way: dict[Text, Ticket]) -> None:
+        """Read a request's prompt beside what is being written; what is wrong with it concerns nobody else."""
+        if ticket.is_abandoned.is_set():
+            return
         try:
             ticket.prompt_ids = prompt_ids(loaded, ticket.messages, max_tokens=ticket.max_tokens)
         except Invalid as error:
             ticket.tell(error)
-            return False
+            return
+        under_way[batch.join(ticket.prompt_ids, ticket.sampling)] = ticket
+
+
+def _is_over(loaded: Loaded, ticket: Ticket, ids: list[int]) -> bool:
+    """True if a text has ended: by its stop token, by the caller's, by its length, or because nobody waits for it."""
+    if ticket.is_abandoned.is_set() or ids[-1] == loaded.tokenizer.eos_token_id or ticket.is_full(len(ids)):
         return True
-
-    @torch.no_grad()
-    def _write(self, loaded: Loaded, batch: list[Ticket]) -> None:
-        network = loaded.network
-        stop_id, pad_id = loaded.tokenizer.eos_token_id, loaded.tokenizer.pad_token_id
-        width = max(len(ticket.prompt_ids) for ticket in batch)
-        ids = torch.tensor([[pad_id] * (width - len(each.prompt_ids)) + each.prompt_ids for each in batch])
-        mask = torch.tensor([[0] * (width - len(each.prompt_ids)) + [1] * len(each.prompt_ids) for each in batch])
-        temperature = batch[0].temperature
-        sampling: dict[str, Any] = {"do_sample": False}
-        if temperature > 0:
-            sampling = {"do_sample": True, "temperature": temperature, "top_k": 0}
-        watch = _Watch(loaded, batch, width)
-        output = network.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            stopping_criteria=StoppingCriteriaList([watch]),
-            generation_config=GenerationConfig(
-                max_new_tokens=max(ticket.max_tokens for ticket in batch),
-                pad_token_id=pad_id,
-                eos_token_id=stop_id,
-                **sampling,
-            ),
-        )
-        for ticket, row in zip(batch, output[:, width:].tolist(), strict=True):
-            ticket.tell(written(loaded, ticket, row, is_last=True))
+    if len(ids) >= _most_tokens(loaded, ticket):
+        return True
+    return bool(ticket.stops) and ended_at(_text(loaded, ids), ticket.stops) is not None
 
 
-class _Watch(StoppingCriteria):
-    """Sends growing texts to streams after each token; ends the batch when nobody waits for it any more."""
-
-    def __init__(self, loaded: Loaded, batch: list[Ticket], width: int) -> None:
-        self._loaded = loaded
-        self._batch = batch
-        self._width = width
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        done: list[bool] = []
-        for ticket, row in zip(self._batch, input_ids[:, self._width :].tolist(), strict=True):
-            is_ended = len(row) >= ticket.max_tokens or ticket.is_abandoned.is_set()
-            if ticket.is_stream and not is_ended and self._loaded.tokenizer.eos_token_id not in row:
-                ticket.tell(written(self._loaded, ticket, row, is_last=False))
-            done.append(is_ended)
-        return torch.tensor(done, dtype=torch.bool)
+def _most_tokens(loaded: Loaded, ticket: Ticket) -> int:
+    """How long the answer can become: what it was granted, or what its limit may be raised to in its context."""
+    if ticket.stream_id is None:
+        return ticket.max_tokens
+    return min(MOST_TOKENS, loaded.context_tokens - len(ticket.prompt_ids))
 
 
 def prompt_ids(loaded: Loaded, messages: list[dict[str, str]], *, max_tokens: int) -> list[int]:
@@ -218,12 +257,30 @@ def prompt_ids(loaded: Loaded, messages: list[dict[str, str]], *, max_tokens: in
 
 
 def written(loaded: Loaded, ticket: Ticket, row: list[int], *, is_last: bool) -> Written:
-    """Return a row of new ids as text; tokens after the stop token or over the request's limit are not counted."""
+    """Return a row of new ids as text; tokens after the end, or over the request's limit, are not counted.
+
+    What is not the last is without an end that may still become one of the caller's stops.
+    """
     stop_id = loaded.tokenizer.eos_token_id
     ids = row[: ticket.max_tokens]
     is_stopped = stop_id in ids
     if is_stopped:
-        ids = ids[: ids.index(stop_id) + 1]
-    text = str(loaded.tokenizer.decode(ids[:-1] if is_stopped else ids, skip_special_tokens=True))
+        ids = ids[: ids.index(cast(int, stop_id)) + 1]
+    text = _text(loaded, ids[:-1] if is_stopped else ids)
+    end = ended_at(text, ticket.stops)
+    if end is not None:
+        is_stopped = True
+        ids = ids[: bisect_left(range(len(ids)), True, key=lambda size: _has_stop(loaded, ids[:size], ticket))]
+        text = text[:end]
+    elif not is_last:
+        text = surely_said(text, ticket.stops)
     reason = None if not is_last else "stop" if is_stopped else "length"
     return Written(text=text, prompt_tokens=len(ticket.prompt_ids), completion_tokens=len(ids), finish_reason=reason)
+
+
+def _text(loaded: Loaded, ids: list[int]) -> str:
+    return str(loaded.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def _has_stop(loaded: Loaded, ids: list[int], ticket: Ticket) -> bool:
+    return ended_at(_text(loaded, ids), ticket.stops) is not None

@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from auterity_dagster.decoding.sampling import Sampling
+from auterity_dagster.serving.model_server.generation import MOST_TOKENS
+
 MODEL = r"^(base|adapter):[0-9a-f]{64}$"
 
 
@@ -13,6 +16,14 @@ def _joined(content: object) -> object:
         return content
     texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in content]
     return content if None in texts else "".join(map(str, texts))
+
+
+def _listed(stop: object) -> object:
+    """One stop is a list of one, none an empty list."""
+    return [] if stop is None else [stop] if isinstance(stop, str) else stop
+
+
+Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class WireMessage(BaseModel):
@@ -42,16 +53,32 @@ class ChatBody(BaseModel):
 
     model: str = Field(pattern=MODEL)
     messages: tuple[WireMessage, ...] = Field(min_length=1, max_length=64)
-    max_tokens: int | None = Field(default=None, ge=1, le=4096)
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=4096)
+    max_tokens: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
     temperature: float = Field(default=0.0, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    stop: Annotated[tuple[Stop, ...], BeforeValidator(_listed)] = Field(default=(), max_length=4)
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the next token is drawn."""
+        return Sampling(self.temperature, self.top_p, self.seed)
 
     @property
     def limit(self) -> int:
         """How many tokens may be written."""
         return self.max_completion_tokens or self.max_tokens or 256
+
+
+class LimitBody(BaseModel):
+    """How many tokens a stream may write in all; whether it will be told of more does not matter here."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    max_tokens: int = Field(ge=1, le=MOST_TOKENS)
 
 
 def completion(

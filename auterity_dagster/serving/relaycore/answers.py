@@ -3,13 +3,15 @@
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from auterity_dagster.relaycore.gateway import Answer
-from auterity_dagster.relaycore.relay import Relay
+from auterity_dagster.relaycore.answer import Answer, AnswerStream
+from auterity_dagster.relaycore.cache_hit import Hit
 from auterity_dagster.serving.relaycore.limit_headers import limit_headers
 from auterity_dagster.serving.relaycore.wire import Asked, Wire
 from auterity_dagster.serving.relaycore.wire_errors import WireError
 
 HEARTBEAT_S = 15.0
+TOGETHER_BYTES = 16 * 1024
+"""Events leave together up to here: more would lie a second time in the buffer of a caller who reads slowly."""
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -30,16 +32,18 @@ async def send_whole(send: Send, answer: Answer, body: bytes) -> None:
     await _send(send, 200, headers, body)
 
 
-async def send_stream(send: Send, wire: Wire, asked: Asked, answer: Answer, relay: Relay) -> None:
+async def send_stream(send: Send, wire: Wire, asked: Asked, answer: Answer, relay: AnswerStream) -> None:
     """Send a stream as the wire writes it; events that are there together leave together."""
     headers = [*_headers(answer), (b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    ready: list[bytes] = []
+    ready, size = list[bytes](), 0
     async for data in wire.events(asked, answer, relay.frames(heartbeat_s=HEARTBEAT_S)):
         ready.append(data)
-        if not relay.has_content_ready:
+        size += len(data)
+        if size >= TOGETHER_BYTES or not relay.has_content_ready:
             await send({"type": "http.response.body", "body": b"".join(ready), "more_body": True})
             ready.clear()
+            size = 0
     await send({"type": "http.response.body", "body": b"".join(ready), "more_body": False})
 
 
@@ -52,12 +56,13 @@ async def send_plain(send: Send, headers: Mapping[str, str], body: bytes) -> Non
 def accounting(answer: Answer) -> dict[str, object]:
     """Return what a stream's last event says as `x_auterity`: its cost stands in no header."""
     attempt = answer.attempt
-    return {
+    told = {
         "cost_nusd": attempt.cost_nusd,
         "attempts": answer.attempts,
         "deployment": attempt.step.deployment.id,
         "request_id": str(attempt.request.id),
     }
+    return {**told, "budget_stop": True} if attempt.is_budget_stop else told
 
 
 def _headers(answer: Answer) -> Headers:
@@ -73,8 +78,12 @@ def _headers(answer: Answer) -> Headers:
         "x-auterity-attempts": answer.attempts,
         "x-auterity-max-tokens-granted": step.max_tokens,
     }
-    if attempt.hold.budget_left_nusd is not None:
-        values["x-auterity-budget-left-nusd"] = attempt.hold.budget_left_nusd
+    if answer.cache is not None:
+        values["x-auterity-cache"] = answer.cache
+    if isinstance(attempt, Hit) and attempt.saved_nusd is not None:
+        values["x-auterity-saved-nusd"] = attempt.saved_nusd
+    if attempt.budget_left_nusd is not None:
+        values["x-auterity-budget-left-nusd"] = attempt.budget_left_nusd
     if step.is_degraded:
         values["x-auterity-degraded"] = "quality"
     if attempt.dropped:

@@ -17,10 +17,14 @@ from auterity_dagster.clock import SystemClock
 from auterity_dagster.identity.access_token import access_tokens
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.identity.secret_file import read_pepper, read_secret
+from auterity_dagster.relaycore.answer_cache import AnswerCache
 from auterity_dagster.relaycore.draining import Drain
 from auterity_dagster.relaycore.gateway import Gateway
-from auterity_dagster.relaycore.ports import Ledger
+from auterity_dagster.relaycore.ports import AnswerStore, Ledger
+from auterity_dagster.relaycore.relay import Streams
 from auterity_dagster.relaycore.retrying import RetryBudget
+from auterity_dagster.relaycore.rule_traffic import RuleTraffic
+from auterity_dagster.relaycore.shadow_traffic import ShadowTraffic
 from auterity_dagster.relaycore.shedding import Places
 from auterity_dagster.serving.authentication import Authentication
 from auterity_dagster.serving.declared_router import Declaration, verify_declared
@@ -35,19 +39,26 @@ from auterity_dagster.serving.relaycore.gateway_request import BODY_LIMIT_BYTES
 from auterity_dagster.serving.relaycore.idempotency import IdempotentAnswers
 from auterity_dagster.serving.relaycore.messages_wire import MessagesWire
 from auterity_dagster.serving.relaycore.observation import observed
+from auterity_dagster.serving.relaycore.predictors import LoadedPredictors
 from auterity_dagster.serving.relaycore.presence import Presence
 from auterity_dagster.serving.relaycore.providers import ConfiguredProviders
 from auterity_dagster.serving.relaycore.request_log import RequestWriter
 from auterity_dagster.serving.relaycore.responses_wire import ResponsesWire
 from auterity_dagster.serving.relaycore.route_errors import install_wire_error_handlers
+from auterity_dagster.serving.relaycore.schema_checks import SchemaChecks
 from auterity_dagster.serving.relaycore.state import GatewayState
 from auterity_dagster.serving.relaycore.wire_documents import EXAMPLES, WIRE_PATHS, error_shape_of
 from auterity_dagster.settings import GatewaySettings
 from auterity_dagster.storage.database import Database
+from auterity_dagster.storage.object_store import ObjectStore
+from auterity_dagster.storage.redis_answers import RedisAnswers
+from auterity_dagster.storage.redis_key_epochs import KeyEpochs
 from auterity_dagster.storage.redis_rate_limits import RedisRateLimits
+from auterity_dagster.storage.repositories.allowances import PostgresAllowances
 from auterity_dagster.storage.repositories.application_role import require_bound_role
 from auterity_dagster.storage.repositories.budget_alerts import announce_for_ever
 from auterity_dagster.storage.repositories.ledger import open_ledger
+from auterity_dagster.storage.repositories.shadow_pairs import PostgresShadowPairs
 
 OpenLedger = Callable[[str], AbstractAsyncContextManager[Ledger]]
 ENDPOINTS: Mapping[str, Endpoint] = {
@@ -100,13 +111,25 @@ def build_app(
     opened: OpenLedger = open_ledger,
     places: Callable[[int], Places] = Places,
     retries: Callable[[], RetryBudget] = RetryBudget,
+    cached: Callable[[AnswerStore], AnswerCache] = AnswerCache,
+    providers: Callable[[GatewaySettings], ConfiguredProviders] = ConfiguredProviders,
+    streams: Callable[[], Streams] = Streams,
 ) -> FastAPI:
     """Return the app. It does not start with a broken policy, price list or secret: `ConfigurationInvalid`."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
-            state = await _composed(settings, stack, opened, places(settings.gateway_places), retries())
+            state = await _composed(
+                settings,
+                stack,
+                opened,
+                places(settings.gateway_places),
+                retries(),
+                cached,
+                providers=providers(settings),
+                relayed=streams(),
+            )
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
@@ -125,15 +148,23 @@ def build_app(
 
 
 async def _composed(
-    settings: GatewaySettings, stack: AsyncExitStack, opened: OpenLedger, places: Places, retries: RetryBudget
+    settings: GatewaySettings,
+    stack: AsyncExitStack,
+    opened: OpenLedger,
+    places: Places,
+    retries: RetryBudget,
+    cached: Callable[[AnswerStore], AnswerCache],
+    *,
+    providers: ConfiguredProviders,
+    relayed: Streams,
 ) -> GatewayState:
     """Open everything in the order in which it is needed; the stack closes it in reverse."""
+    stack.push_async_callback(providers.close)
     database = Database(str(settings.database_url), pool_size=5)
     stack.push_async_callback(database.close)
     await require_bound_role(database)
-    providers = ConfiguredProviders(settings)
-    stack.push_async_callback(providers.close)
-    catalog = RefreshingCatalog(database, providers, settings.config_dir)
+    predictors = LoadedPredictors(ObjectStore(settings.data_dir / "objects"))
+    catalog = RefreshingCatalog(database, providers, settings.config_dir, predictors)
     ledger = await stack.enter_async_context(opened(str(settings.database_url)))
     log = RequestWriter(database)
     stack.push_async_callback(log.flush)
@@ -142,18 +173,20 @@ async def _composed(
     streams = await stack.enter_async_context(_draining(drain))
     redis = Redis.from_url(str(settings.redis_url), socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S)
     stack.push_async_callback(redis.aclose)
-    presence = Presence(database)
+    presence, epochs = Presence(database), KeyEpochs(redis)
     limits = RedisRateLimits(redis, limits_of=catalog.rate_limits, live=lambda: presence.live)
     await stack.enter_async_context(
         running_beside(
             catalog.watch(),
+            catalog.listen(str(settings.database_url)),
             log.write_for_ever(),
             announce_for_ever(database),
             presence.beat_for_ever(),
             limits.correct_for_ever(),
+            epochs.watch_for_ever(),
         )
     )
-    clock = SystemClock()
+    clock, allowances, schemas = SystemClock(), PostgresAllowances(database), SchemaChecks()
     pepper = read_pepper(settings.secrets_dir)
     tokens = access_tokens(read_secret(settings.secrets_dir, "signing_key.pem"), clock=clock)
     return GatewayState(
@@ -167,13 +200,28 @@ async def _composed(
             retries=retries,
             places=places,
             drain=drain,
+            traffic=RuleTraffic(
+                cache=cached(RedisAnswers(redis, pepper=pepper)),
+                shadows=ShadowTraffic(
+                    ledger=seen.ledger,
+                    providers=providers,
+                    allowances=allowances,
+                    pairs=PostgresShadowPairs(database, pepper=pepper),
+                    tasks=streams,
+                    is_ending=lambda: drain.is_begun,
+                ),
+                allowances=allowances,
+            ),
+            streams=relayed,
+            checks=schemas,
         ),
         drain=drain,
         metrics=seen.metrics,
         traced_share=settings.gateway_trace_share if settings.gateway_otlp_endpoint is not None else None,
         catalog=catalog,
-        authentication=Authentication(database, access_tokens=tokens, pepper=pepper, clock=clock),
+        authentication=Authentication(database, access_tokens=tokens, pepper=pepper, clock=clock, epochs=epochs),
         answers=IdempotentAnswers(database, pepper=pepper),
+        schemas=schemas,
     )
 
 

@@ -1,6 +1,6 @@
 """Read the body of a chat completion: what routing looks at, or one clear refusal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from auterity_dagster.errors import Invalid
@@ -71,6 +71,7 @@ def read_chat(body: Body) -> Content:
         image_bytes=found.image_bytes,
         untranslatable=(*_untranslatable(body, tools, wanted), *found.untranslatable),
         droppable=(*(name for name in body if name in _DROPPABLE and body[name] is not None), *found.droppable),
+        labels=_labels(body),
     )
 
 
@@ -78,6 +79,11 @@ def wants_usage(body: Body) -> bool:
     """True if the caller of a stream asked for its usage."""
     options = body.get("stream_options")
     return isinstance(options, dict) and bool(cast(Body, options).get("include_usage"))
+
+
+def _labels(body: Body) -> Mapping[str, str]:
+    given = optional_object(body, "metadata")
+    return {name: value for name, value in given.items() if isinstance(value, str)}
 
 
 def _untranslatable(body: Body, tools: Sequence[Body], wanted: object) -> list[str]:

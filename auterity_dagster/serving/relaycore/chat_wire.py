@@ -6,8 +6,8 @@ from uuid import UUID
 import orjson
 
 from auterity_dagster.errors import AuterityError, ProviderFailed
+from auterity_dagster.relaycore.answer import Answer
 from auterity_dagster.relaycore.chat import ProviderAnswer, StreamFrame
-from auterity_dagster.relaycore.gateway import Answer
 from auterity_dagster.serving.relaycore.answers import accounting
 from auterity_dagster.serving.relaycore.chat_request import read_chat, wants_usage
 from auterity_dagster.serving.relaycore.wire import Asked, Body, Content

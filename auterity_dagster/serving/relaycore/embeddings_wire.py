@@ -5,8 +5,8 @@ from typing import cast
 from uuid import UUID
 
 from auterity_dagster.errors import AuterityError, Invalid
+from auterity_dagster.relaycore.answer import Answer
 from auterity_dagster.relaycore.chat import ProviderAnswer, StreamFrame
-from auterity_dagster.relaycore.gateway import Answer
 from auterity_dagster.serving.relaycore.body_checks import model_name, refuse_unknown
 from auterity_dagster.serving.relaycore.wire import Asked, Body, Content
 from auterity_dagster.serving.relaycore.wire_errors import WireError, openai_error

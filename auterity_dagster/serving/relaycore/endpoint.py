@@ -12,8 +12,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from auterity_dagster.errors import AuterityError, Unavailable
-from auterity_dagster.relaycore.gateway import Answer
-from auterity_dagster.relaycore.relay import Relay
+from auterity_dagster.relaycore.answer import Answer, AnswerStream
 from auterity_dagster.serving.relaycore.answers import send_error, send_stream, send_whole
 from auterity_dagster.serving.relaycore.gateway_request import read_request
 from auterity_dagster.serving.relaycore.metrics import OTHER
@@ -74,7 +73,7 @@ class Endpoint:
             error = Unavailable("Something went wrong here; it has been recorded.", code="internal_error")
         await send_error(send, self._wire.error(error, request_id=request_id))
 
-    async def _relayed(self, receive: Receive, send: Send, asked: Asked, answer: Answer, relay: Relay) -> None:
+    async def _relayed(self, receive: Receive, send: Send, asked: Asked, answer: Answer, relay: AnswerStream) -> None:
         """Send the stream until its end or until the caller leaves, whichever is first."""
         is_whole = False
         try:

@@ -35,6 +35,8 @@ async def read_request(wire: Wire, state: GatewayState, scope: Scope, receive: R
     principal.require(Permission.GATEWAY_CALL)
     raw = await _read(headers, receive)
     asked = asked_of(wire, raw, headers=headers, principal=principal, traced_share=state.traced_share)
+    if asked.request.needs_json:
+        state.schemas.require_usable(asked.body, asked.request.wire)
     claim = claim_of(headers, route=scope["path"], key_id=principal.id, raw=raw)
     if claim is not None:
         asked = replace(asked, request=replace(asked.request, claim=claim))
@@ -76,6 +78,8 @@ def asked_of(
         max_cost_nusd=said.max_cost_nusd,
         timeout_s=said.timeout_s,
         subject=said.subject,
+        cache=said.cache,
+        metadata=content.labels if said.data_class is None else {**content.labels, "data_class": said.data_class},
         trace=request_trace(request_id, headers.get("traceparent"), recorded_share=traced_share),
     )
     return Asked(request, content.body, written)

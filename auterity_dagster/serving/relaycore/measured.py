@@ -3,6 +3,7 @@
 import time
 
 from auterity_dagster.errors import BudgetExceeded
+from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.ports import (
     Hold,
     HoldRequest,
@@ -30,6 +31,9 @@ class MeasuredLedger:
             raise
         self._metrics.hold_wait.observe(time.perf_counter() - asked_s)
         return hold
+
+    async def extend(self, hold: Hold, *, more_nusd: NanoUsd) -> Hold | None:
+        return await self._ledger.extend(hold, more_nusd=more_nusd)
 
     async def settle(self, settlement: Settlement) -> None:
         metrics, hold, usage = self._metrics, settlement.hold.request, settlement.usage.usage
@@ -73,4 +77,6 @@ class MeasuredLog:
         if not request.is_stream:
             called_ms = sum(one.latency_ms for one in record.attempts)
             metrics.overhead.observe(max(record.latency_ms - called_ms, 0) / 1000)
+        if record.cache is not None:
+            metrics.cache_lookups.of(record.cache).inc()
         self._log.add(record)

@@ -13,9 +13,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.core import Metric as CoreMetric
 from prometheus_client.registry import Collector
 
+from auterity_dagster.relaycore.allowance import EXPLORATION, SHADOW
+
 PREFIX = "auterity_relaycore"
 OTHER = "other"
-PURPOSES = frozenset({"interactive", "workflow", "judging", "evaluation"})
+PURPOSES = frozenset({"interactive", "workflow", "judging", "evaluation", SHADOW, EXPLORATION})
 WIRES = frozenset({"openai", "anthropic"})
 SCOPES = frozenset({"organization", "dealership", "key", "user", "tag", "purpose", "deployment"})
 CAUSES = frozenset(
@@ -28,8 +30,9 @@ OUTCOMES = CAUSES | frozenset(
     | {"model_not_found", "region_blocked", "idempotency_running", "idempotency_mismatch", "outcome_unknown"}
     | {"body_too_large", "price_unknown", "rate_limited", "upstream_error", "no_candidate", "ledger_unavailable"}
     | {"catalog_unavailable", "draining", "client_gone", "internal_error", "stream_interrupted", "budget_stop"}
-    | {"unavailable", "deadline_exceeded"}
+    | {"unavailable", "deadline_exceeded", "policy_refused"}
 )
+CACHE_RESULTS = frozenset({"hit", "miss", "bypass"})
 LATENCY_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 SHORT_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1)
 
@@ -89,6 +92,9 @@ class Metrics:
         )
         self.attempts = Bounded(
             self._counter("attempts", "Attempts that ended, by cause.", "deployment", "cause"), deployments, CAUSES
+        )
+        self.cache_lookups = Bounded(
+            self._counter("cache_lookups", "Calls whose rule has a cache, by what it said.", "result"), CACHE_RESULTS
         )
         self.hold_wait = self._histogram("hold_wait_seconds", "From asking for a hold to its commit.", SHORT_S)
         self.budget_refused = Bounded(

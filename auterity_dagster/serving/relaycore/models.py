@@ -7,6 +7,7 @@ from fastapi import Request
 from auterity_dagster.errors import NotFound
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.relaycore.ports import Steering
+from auterity_dagster.relaycore.steering_candidates import only_in_shadow
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
 from auterity_dagster.serving.relaycore.route_errors import ANTHROPIC_VERSION
@@ -55,7 +56,11 @@ def _owners(steering: Steering) -> dict[str, str]:
     """Return whose each name is: ours for what we choose among, else the provider's."""
     policy, snapshot = steering.policy, steering.snapshot
     names = ["auto", *(f"auto/{one}" for one in policy.objectives), *(f"pool/{one}" for one in policy.pools)]
-    callable_now = (one for one in snapshot.deployments.values() if one.id not in snapshot.unavailable)
+    callable_now = (
+        one
+        for one in snapshot.deployments.values()
+        if one.id not in snapshot.unavailable and only_in_shadow(one) is None
+    )
     return dict.fromkeys(names, "auterity") | {one.id: one.provider for one in callable_now}
 
 

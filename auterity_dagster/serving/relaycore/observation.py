@@ -38,6 +38,8 @@ async def observed(
     """Put metrics around the ports, and spans where a collector is configured; open the operator's port."""
     metrics = Metrics(deployments=lambda: {one.id for one in catalog.platform_policy().deployments})
     metrics.gauge("active_calls", "Calls under way in this process.", lambda: places.active)
+    refused = "Steering policies and price lists that this process refused; the last good one serves."
+    metrics.counter("policy_load_failures", refused, lambda: catalog.load_failures)
     if isinstance(ledger, PostgresLedger):
         metrics.gauge("settlements_waiting", "Ends of attempts that are not booked yet.", lambda: ledger.unbooked)
     if settings.gateway_otlp_endpoint is not None:

@@ -11,6 +11,7 @@ from types import FrameType
 import uvicorn
 
 from auterity_dagster.serving.relaycore.app import build_app
+from auterity_dagster.serving.relaycore.stalled_callers import CutWhenStalled
 from auterity_dagster.serving.relaycore.state import GatewayState
 from auterity_dagster.settings import GatewaySettings
 
@@ -69,6 +70,7 @@ def draining_server(settings: GatewaySettings, *, host: str, port: int) -> Drain
         access_log=False,
         server_header=False,
         log_level="warning",
+        http=CutWhenStalled,
         timeout_graceful_shutdown=round(settings.gateway_drain_s + ENDING_S),
     )
     return DrainingServer(config, not_ready_s=settings.gateway_not_ready_s)

@@ -10,17 +10,17 @@ from auterity_dagster.relaycore.catalog import Deployment, Provider
 from auterity_dagster.relaycore.ports import ProviderClient
 from auterity_dagster.serving.anthropic_wire import AnthropicWireClient
 from auterity_dagster.serving.openai_wire import OpenAIWireClient
-from auterity_dagster.serving.provider_http import LINE_LIMIT_BYTES
+from auterity_dagster.serving.provider_http import LINE_LIMIT_BYTES, READ_BUFFER_BYTES
 from auterity_dagster.settings import GatewaySettings
 
 
 class ConfiguredProviders:
     """Clients of the deployments of a policy; a deployment without its credential has none."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: GatewaySettings, *, line_limit_bytes: int = LINE_LIMIT_BYTES) -> None:
+        self._settings, self._line_limit_bytes = settings, line_limit_bytes
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30), read_bufsize=LINE_LIMIT_BYTES
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30), read_bufsize=READ_BUFFER_BYTES
         )
         self._clients: dict[tuple[Provider, str], ProviderClient] = {}
         self._addresses: Mapping[Provider, str] = {
@@ -73,12 +73,18 @@ class ConfiguredProviders:
 
     def _client(self, provider: Provider, credential: str) -> ProviderClient:
         if provider == "anthropic":
-            return AnthropicWireClient(self._session, base_url=self._addresses[provider], credential=credential)
+            return AnthropicWireClient(
+                self._session,
+                base_url=self._addresses[provider],
+                credential=credential,
+                line_limit_bytes=self._line_limit_bytes,
+            )
         return OpenAIWireClient(
             self._session,
             base_url=self._addresses[provider],
             credential=credential,
             token_field="max_completion_tokens" if provider == "openai" else "max_tokens",
+            line_limit_bytes=self._line_limit_bytes,
         )
 
 

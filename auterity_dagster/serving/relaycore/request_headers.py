@@ -10,7 +10,7 @@ from uuid import UUID
 from auterity_dagster.errors import Invalid, NotPermitted
 from auterity_dagster.identity.principal import Principal
 from auterity_dagster.money import NanoUsd, nano_usd
-from auterity_dagster.relaycore.chat import Caller
+from auterity_dagster.relaycore.chat import CacheWish, Caller
 
 DEFAULT_PURPOSE = "interactive"
 MAX_TAGS = 8
@@ -29,6 +29,8 @@ class Declared:
     max_cost_nusd: NanoUsd | None
     timeout_s: float | None
     subject: str | None
+    cache: CacheWish | None
+    data_class: str | None
     requires_parameters: bool
 
 
@@ -37,11 +39,13 @@ def declared(headers: Mapping[str, str], principal: Principal) -> Declared:
     caller = _caller(headers, principal)
     return Declared(
         caller=caller,
-        task=_name(headers, "x-auterity-task"),
+        task=_name(headers, "x-auterity-task", such_as="lead_reply"),
         quality_min=_share(headers),
         max_cost_nusd=nano_usd(dollars) if (dollars := headers.get("x-auterity-max-cost-usd")) else None,
         timeout_s=_seconds(headers),
         subject=_subject(headers, caller),
+        cache=_cache(headers),
+        data_class=_name(headers, "x-auterity-data-class", such_as="restricted"),
         requires_parameters=_flag(headers, "x-auterity-require-parameters"),
     )
 
@@ -97,11 +101,18 @@ def _flag(headers: Mapping[str, str], header: str) -> bool:
     return value == "true"
 
 
-def _name(headers: Mapping[str, str], header: str) -> str | None:
+def _name(headers: Mapping[str, str], header: str, *, such_as: str) -> str | None:
     value = headers.get(header)
     if value is not None and not _NAME.fullmatch(value):
-        raise Invalid("A task is a name such as lead_reply.", field=header)
+        raise Invalid(f"This header is a name such as {such_as}.", field=header)
     return value
+
+
+def _cache(headers: Mapping[str, str]) -> CacheWish | None:
+    value = headers.get("x-auterity-cache")
+    if value is None or value == "off" or value == "refresh":
+        return value
+    raise Invalid("This header is off or refresh.", field="x-auterity-cache")
 
 
 def _share(headers: Mapping[str, str]) -> float | None:

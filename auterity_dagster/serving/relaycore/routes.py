@@ -53,7 +53,7 @@ async def explain(request: Request, principal: CurrentPrincipal) -> dict[str, An
     state: GatewayState = request.state.relaycore
     asked = asked_of(ChatWire(), await request.body(), headers=dict(request.headers), principal=principal)
     try:
-        return told(await state.gateway.route(asked.request))
+        return told(await state.gateway.route(asked.request, asked.body))
     except AuterityError as error:
         if "rule" not in error.details:
             raise

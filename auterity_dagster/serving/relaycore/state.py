@@ -8,6 +8,7 @@ from auterity_dagster.serving.authentication import Authentication
 from auterity_dagster.serving.relaycore.catalog import RefreshingCatalog
 from auterity_dagster.serving.relaycore.idempotency import IdempotentAnswers
 from auterity_dagster.serving.relaycore.metrics import Metrics
+from auterity_dagster.serving.relaycore.schema_checks import SchemaChecks
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +23,4 @@ class GatewayState:
     traced_share: float | None
     """The share of requests whose spans are written; None: none are."""
     answers: IdempotentAnswers
+    schemas: SchemaChecks

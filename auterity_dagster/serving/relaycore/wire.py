@@ -1,18 +1,20 @@
 """The seam between callers' wires and the gateway: a wire reads bodies and writes answers, all else is shared."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 from uuid import UUID
 
 import orjson
 
 from auterity_dagster.errors import AuterityError, Invalid
+from auterity_dagster.relaycore.answer import Answer
 from auterity_dagster.relaycore.chat import ChatRequest, Kind, ProviderAnswer, StreamFrame, WireName
-from auterity_dagster.relaycore.gateway import Answer
+from auterity_dagster.serving.json_depth import is_deeper
 from auterity_dagster.serving.relaycore.wire_errors import WireError
 
 Body = Mapping[str, Any]
+DEPTH_LIMIT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class Content:
     """What a body says that routing looks at, and `body`: the same on a wire that providers speak.
 
     `messages` is how many there are; `image_bytes` is how much of the body's size are pictures written out, which
-    count by `images` and not by their bytes. The other fields are those of `ChatRequest`.
+    count by `images` and not by their bytes. `labels` are the caller's own `metadata`. The other fields are those of
+    `ChatRequest`.
     """
 
     body: Body
@@ -36,6 +39,7 @@ class Content:
     kind: Kind = "chat"
     untranslatable: tuple[str, ...] = ()
     droppable: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +82,6 @@ def read_body(raw: bytes) -> Body:
         raise Invalid("The body is not JSON.", code="invalid_json") from error
     if not isinstance(body, dict):
         raise Invalid("The body is not a JSON object.", code="invalid_json")
+    if is_deeper(cast(object, body), DEPTH_LIMIT):
+        raise Invalid(f"The body is nested more than {DEPTH_LIMIT} deep.", code="invalid_json")
     return cast(Body, body)

@@ -159,6 +159,8 @@ _HEADERS = [
     _header("x-auterity-quality-min", _SHARE, "Never answered by less."),
     _header("x-auterity-max-cost-usd", {**_TEXT, "pattern": "^[0-9]{1,4}[.][0-9]{1,9}$"}, "The most that it may cost."),
     _header("x-auterity-timeout-s", {"type": "number", "minimum": 1, "maximum": 600}, "A deadline tighter than ours."),
+    _header("x-auterity-cache", {**_TEXT, "enum": ["off", "refresh"]}, "Leave kept answers alone, or make a new one."),
+    _header("x-auterity-data-class", {**_TEXT, "pattern": "^[a-z][a-z0-9_]{0,62}$"}, "`restricted`: nothing is kept."),
     _header("idempotency-key", {**_TEXT, "pattern": "^[A-Za-z0-9_-]{1,64}$"}, "A repeat gets the first answer again."),
 ]
 

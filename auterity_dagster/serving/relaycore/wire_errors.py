@@ -113,8 +113,10 @@ def _text(request_id: UUID | None) -> str | None:
 
 def _said(error: AuterityError) -> tuple[int, str, str]:
     if isinstance(error, ProviderFailed):
-        status, code = _OF_CAUSE[error.cause]
-        if error.cause == "rejected":
+        # A model that its provider does not know is the configuration's mistake, not the caller's.
+        cause = "server_error" if error.status == 404 else error.cause
+        status, code = _OF_CAUSE[cause]
+        if cause == "rejected":
             return status, error.code if error.code != "upstream_error" else code, _MESSAGE_OF_REJECTED
         return status, code, error.message
     status = status_of(error)

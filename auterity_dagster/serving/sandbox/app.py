@@ -6,15 +6,15 @@ It is no AI and says so; no money is owed for it. It listens on loopback and adm
 import asyncio
 import hmac
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from auterity_dagster.errors import Invalid, NotAuthenticated
 from auterity_dagster.identity.secret_file import read_secret
@@ -23,16 +23,18 @@ from auterity_dagster.serving.declared_router import DeclaredRouter, verify_decl
 from auterity_dagster.serving.http_errors import install_error_handlers
 from auterity_dagster.serving.sandbox import wire_anthropic, wire_openai
 from auterity_dagster.serving.sandbox.bill import RATES, Bill, line
-from auterity_dagster.serving.sandbox.completion import complete, prompt_usage
+from auterity_dagster.serving.sandbox.completion import Completion, complete, prompt_usage
 from auterity_dagster.serving.sandbox.embeddings import answer as embeddings_answer
 from auterity_dagster.serving.sandbox.embeddings import embed
 from auterity_dagster.serving.sandbox.faults import FAULTS, STATUS_OF_REFUSAL, DialSetting, FaultDial
+from auterity_dagster.serving.sandbox.limits import Limits, within_limit
 from auterity_dagster.serving.sandbox.sending import paced, slowly
-from auterity_dagster.serving.sandbox.spoiling import BreakableResponse, spoiled_stream, spoiled_text
+from auterity_dagster.serving.sandbox.spoiling import BreakableResponse, Event, spoiled_stream, spoiled_text
 from auterity_dagster.serving.sandbox.wire_openai import TOO_LONG
 from auterity_dagster.settings import SandboxSettings
 
 FAULT_HEADER = "x-sandbox-fault"
+STREAM_HEADER = "x-auterity-stream"
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 MALFORMED = '{"choices": ['
 LABEL = {"x-sandbox": "offline provider; answers follow written rules; no money is owed"}
@@ -59,6 +61,16 @@ class SandboxState:
     dial: FaultDial
     seed: int
     token_latency_s: float
+    limits: Limits = field(default_factory=Limits)
+
+
+class LimitWrite(BaseModel):
+    """How many tokens a stream may produce in all; `is_last`: it will be told of no more."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_tokens: int = Field(ge=1)
+    is_last: bool
 
 
 class DialRead(BaseModel):
@@ -145,6 +157,19 @@ async def chat_completions(request: Request) -> Response:
 
 
 @router.post(
+    "/v1/limits/{stream}",
+    authentication="signature",
+    permission="signed_in",
+    body_limit_bytes=65536,
+    audit_class="none",
+    status_code=204,
+)
+async def raise_limit(request: Request, stream: str, write: LimitWrite) -> None:
+    """Tell a stream of more tokens, or that there will be no more."""
+    _admitted(request).limits.raise_to(stream, write.max_tokens, is_last=write.is_last)
+
+
+@router.post(
     "/v1/messages",
     authentication="signature",
     permission="signed_in",
@@ -222,6 +247,9 @@ async def _answer(
         await asyncio.sleep(setting.delay_s)
 
     async def bill(sent_tokens: int) -> None:
+        await bill_for(completion, sent_tokens)
+
+    async def bill_for(completion: Completion, sent_tokens: int) -> None:
         used = completion.billed(sent_tokens)
         billed = line(
             answer_id,
@@ -235,7 +263,19 @@ async def _answer(
         )
         await state.bill.add(billed)
 
+    def written(max_tokens: int) -> tuple[Completion, Iterator[Event]]:
+        whole = complete(replace(asked, max_tokens=max_tokens), fault=None, seed=state.seed)
+        return whole, wire.events(answer_id, asked.model, whole, with_usage=with_usage)
+
     total = completion.output_tokens
+    name = request.headers.get(STREAM_HEADER)
+    if body.get("stream") and fault is None and name is not None:
+        stream = within_limit(
+            *(state.limits, name, written, bill_for),
+            max_tokens=asked.max_tokens,
+            token_latency_s=state.token_latency_s,
+        )
+        return BreakableResponse(stream, media_type="text/event-stream", headers=headers)
     byte_s = setting.delay_s if setting is not None and fault == "trickle" else 0.0
     if body.get("stream") and fault not in ("malformed", "error_500_billed"):
         events = wire.events(answer_id, asked.model, completion, with_usage=with_usage)

@@ -14,6 +14,7 @@ from random import Random
 from auterity_dagster.facts import Facts, VehicleFact, parse_facts, price_text
 
 CARELESS_SHARE = 0.35
+LISTED_LIMIT = 300
 
 _CUSTOMER = re.compile(r"^CUSTOMER (\S+)", re.MULTILINE)
 _QUESTION = re.compile(r'"""\n?(.*?)\n?\s*"""', re.DOTALL)
@@ -70,13 +71,29 @@ def reply(prompt: Prompt, *, model: str, seed: int) -> str:
 
 
 def _task(prompt: Prompt) -> str:
+    if prompt.user.startswith("FIELDS\n"):
+        return "read_fields"
     if "sort service requests" in prompt.system:
         return "service_triage"
     if "CUSTOMER ASKED" in prompt.user:
         return "stock_question"
     if "Write the reminder" in prompt.user:
         return "service_reminder"
+    if "FACTS" in prompt.user.splitlines() and parse_facts(prompt.user).other:
+        return "listed"
     return "lead_reply" if "FACTS" in prompt.user else "chat"
+
+
+def _listed(prompt: Prompt, facts: Facts, _: Random) -> str:
+    """Facts of no known form, one after the other."""
+    return "; ".join(facts.other)[:LISTED_LIMIT]
+
+
+def _nothing_read(prompt: Prompt, _: Facts, __: Random) -> str:
+    """Rules understand no text: of every field they say that nothing is stated."""
+    lines = prompt.user.partition("\nTEXT")[0].splitlines()[1:]
+    names = [line[2:].partition(",")[0] for line in lines if line.startswith("- ")]
+    return json.dumps({"fields": dict.fromkeys(names), "quotes": dict.fromkeys(names)})
 
 
 def _lead_reply(prompt: Prompt, facts: Facts, random: Random) -> str:
@@ -188,5 +205,7 @@ _TASKS: Mapping[str, tuple[_Rule, tuple[_Rule, ...]]] = {
     "service_reminder": (_reminder, (_reminder_without_times, _reminder_with_one_time)),
     "service_triage": (_triage, (_triage_one_step_off, _triage_in_words)),
     "stock_question": (_stock, (_stock_all_of_it, _stock_without_numbers)),
+    "listed": (_listed, (_listed,)),
+    "read_fields": (_nothing_read, (_nothing_read,)),
     "chat": (_chat, (_chat,)),
 }

@@ -1,6 +1,7 @@
 """What a deployment on the OpenAI wire says, as callers of the Anthropic wire read it: whole answers and streams."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -76,7 +77,10 @@ class EventTranslation:
         usage = anthropic_usage(self._usage)
         return [
             *self._closed(),
-            _frame("message_delta", {"delta": delta, "usage": usage}, is_end=True),
+            replace(
+                _frame("message_delta", {"delta": delta, "usage": usage}, is_end=True),
+                is_cut=self._finish == "length",
+            ),
             _frame("message_stop", {}, is_end=True),
         ]
 

@@ -30,6 +30,14 @@ class LocatedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ActiveKey:
+    """What a key may do now, and until when it may do it (None: it does not expire)."""
+
+    principal: Principal
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class SystemKey:
     """An organization's own key for one purpose; `secret` re-makes the key itself."""
 
@@ -67,7 +75,7 @@ async def locate(session: AsyncSession, *, public_id: str) -> LocatedKey | None:
     return LocatedKey(found.organization_id, found.key_id, bytes(found.digest)) if found is not None else None
 
 
-async def find_active(session: AsyncSession, key_id: UUID) -> Principal | None:
+async def find_active(session: AsyncSession, key_id: UUID) -> ActiveKey | None:
     """Return what a key may do now, or None when it is revoked or expired.
 
     A key never does more than its maker may do at this moment, and stops with them.
@@ -91,7 +99,7 @@ async def find_active(session: AsyncSession, key_id: UUID) -> Principal | None:
     ).one_or_none()
     if found is None or (found[0].created_by is not None and not found[1]):
         return None
-    return _principal(found[0], found[2])
+    return ActiveKey(_principal(found[0], found[2]), found[0].expires_at)
 
 
 def system_key(session: Session, *, purpose: str) -> SystemKey:

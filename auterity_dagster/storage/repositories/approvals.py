@@ -9,22 +9,30 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auterity_dagster.automatrix.approval import final_texts, may_decide, require_decider
-from auterity_dagster.errors import Conflict, NotFound
+from auterity_dagster.errors import Conflict, NotFound, NotPermitted
 from auterity_dagster.identity.principal import Principal
 from auterity_dagster.storage.repositories import audit
 from auterity_dagster.storage.repositories.outbox import APPROVALS, EXECUTIONS, announcement, execution_topic
 from auterity_dagster.storage.tables.identity import UserRow
-from auterity_dagster.storage.tables.workflows import ApprovalRow, ExecutionRow
+from auterity_dagster.storage.tables.workflows import ApprovalRow, ExecutionRow, WorkflowRow
 
 Outcome = Literal["approved", "rejected"]
 PAGE_LIMIT = 200
 
 
-async def list_open(session: AsyncSession, principal: Principal, *, limit: int = PAGE_LIMIT) -> Sequence[ApprovalRow]:
-    """Return what this principal may decide, oldest first."""
-    rows = await session.scalars(
-        select(ApprovalRow).where(ApprovalRow.state == "open").order_by(ApprovalRow.created_at, ApprovalRow.id)
-    )
+async def list_open(
+    session: AsyncSession, principal: Principal, *, workflow: str | None = None, limit: int = PAGE_LIMIT
+) -> Sequence[ApprovalRow]:
+    """Return what this principal may decide, of one workflow or of all, oldest first."""
+    query = select(ApprovalRow).where(ApprovalRow.state == "open")
+    if workflow is not None:
+        own = select(ExecutionRow.id).join(
+            WorkflowRow,
+            (WorkflowRow.organization_id == ExecutionRow.organization_id)
+            & (WorkflowRow.id == ExecutionRow.workflow_id),
+        )
+        query = query.where(ApprovalRow.execution_id.in_(own.where(WorkflowRow.key == workflow)))
+    rows = await session.scalars(query.order_by(ApprovalRow.created_at, ApprovalRow.id))
     own = [row for row in rows if may_decide(principal, row.role) and principal.may_see(row.dealership_id)]
     return own[:limit]
 
@@ -48,11 +56,14 @@ async def decide(
 ) -> ApprovalRow:
     """Record a decision. Raises `Conflict` with the winner's name and time if somebody was first.
 
+    `NotPermitted` for somebody who has not the role, or who decided the approval that this one is a second to.
+
     The execution's row is locked before the approval's: a worker that is about to park sees the decision or is seen
     waiting by it, so none is slept through.
     """
     approval = await find(session, principal, approval_id)
     require_decider(principal, approval.role)
+    await _require_another_person(session, approval, principal)
     final = final_texts(approval.form["fields"], edited)
     own_execution = (
         ExecutionRow.organization_id == principal.organization_id,
@@ -89,6 +100,19 @@ async def decide(
         details={"execution_id": str(decided.execution_id), "is_edited": bool(edited)},
     )
     return decided
+
+
+async def _require_another_person(session: AsyncSession, approval: ApprovalRow, principal: Principal) -> None:
+    path = approval.form.get("other_than")
+    if path is None:
+        return
+    decided_by = await session.scalar(
+        select(ApprovalRow.decided_by).where(
+            ApprovalRow.execution_id == approval.execution_id, ApprovalRow.path == path
+        )
+    )
+    if decided_by == principal.id:
+        raise NotPermitted("you decided the first approval: this one needs another person", approval=path)
 
 
 async def _too_late(session: AsyncSession, approval_id: UUID) -> Conflict:

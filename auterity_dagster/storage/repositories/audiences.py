@@ -1,33 +1,23 @@
 """Whom a batch is for: named queries from code over rows that a dealership handed in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, DateTime, String, case, cast, exists, extract, func, literal, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auterity_dagster.automatrix.lead import Phone
-from auterity_dagster.storage.repositories.audit import organization_of
-from auterity_dagster.storage.repositories.contacts import ensure_contact
-from auterity_dagster.storage.tables.workflows import ServiceDueRow
+from auterity_dagster.automatrix.workflow import Audience
+from auterity_dagster.storage.tables.connections import RecallRow
+from auterity_dagster.storage.tables.inbound import InventoryVehicleRow
+from auterity_dagster.storage.tables.workflows import CustomerVehicleRow, ExecutionRow, ServiceDueRow
 
+AGES_DAYS = (90, 60, 45, 30)
+"""Days in stock at which a vehicle is looked at, the oldest first."""
 
-@dataclass(frozen=True, slots=True)
-class ServiceDue:
-    """A customer's vehicle with a service due; `address` is an E.164 number or an e-mail address."""
-
-    external_key: str
-    customer_name: str
-    channel: Literal["sms", "email"]
-    address: str
-    vehicle: str
-    service: str
-    times: tuple[str, ...]
-    due_at: datetime
+DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,51 +28,38 @@ class Subject:
     data: Mapping[str, Any]
 
 
-async def put_service_due(
-    session: AsyncSession, dealership_id: UUID, rows: Sequence[ServiceDue], *, now: datetime
-) -> int:
-    """Insert or replace by the dealership's own key; returns how many."""
-    for row in rows:
-        contact_id = await ensure_contact(
-            session,
-            dealership_id=dealership_id,
-            name=row.customer_name,
-            emails=[row.address] if row.channel == "email" else [],
-            phones=[Phone(row.address, "mobile")] if row.channel == "sms" else [],
-            now=now,
-        )
-        values = {
-            "contact_id": contact_id,
-            "customer_name": row.customer_name,
-            "channel": row.channel,
-            "vehicle": row.vehicle,
-            "service": row.service,
-            "times": list(row.times),
-            "due_at": row.due_at,
-        }
-        await session.execute(
-            insert(ServiceDueRow)
-            .values(
-                organization_id=organization_of(session.sync_session),
-                id=uuid4(),
-                dealership_id=dealership_id,
-                external_key=row.external_key,
-                **values,
-            )
-            .on_conflict_do_update(index_elements=["organization_id", "dealership_id", "external_key"], set_=values)
-        )
-    return len(rows)
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """Subjects that a workflow had an execution of since then: they are left out."""
+
+    workflow_id: UUID
+    since: datetime
 
 
-async def vehicles_due_for_service(
-    session: AsyncSession, dealership_id: UUID, *, by: datetime, limit: int
-) -> Sequence[Subject]:
-    """Return the vehicles of a dealership whose service is due by then, the longest due first."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which part of an audience: of one dealership, as things stand `by` then, at most `limit`."""
+
+    dealership_id: UUID
+    by: datetime
+    limit: int
+    taken_up: TakenUp | None = None
+
+
+async def expand(session: AsyncSession, audience: Audience, wanted: Wanted) -> Sequence[Subject]:
+    """Return the subjects of an audience, those that waited longest first."""
+    return await _QUERIES[audience](session, wanted)
+
+
+async def _vehicles_due_for_service(session: AsyncSession, wanted: Wanted) -> Sequence[Subject]:
+    """The vehicles whose service is due by then, the longest due first."""
+    row = ServiceDueRow
+    subject = literal("service-due/") + cast(row.id, String)
     rows = await session.scalars(
-        select(ServiceDueRow)
-        .where(ServiceDueRow.dealership_id == dealership_id, ServiceDueRow.due_at <= by)
-        .order_by(ServiceDueRow.due_at, ServiceDueRow.external_key)
-        .limit(limit)
+        select(row)
+        .where(row.dealership_id == wanted.dealership_id, row.due_at <= wanted.by, _is_left(subject, wanted))
+        .order_by(row.due_at, row.external_key)
+        .limit(wanted.limit)
     )
     return [
         Subject(
@@ -98,3 +75,98 @@ async def vehicles_due_for_service(
         )
         for row in rows
     ]
+
+
+async def _vehicles_with_open_recalls(session: AsyncSession, wanted: Wanted) -> Sequence[Subject]:
+    """The customers' vehicles that the table of recalls names, by VIN or by make, model and year."""
+    row = CustomerVehicleRow
+    by_model = (
+        (RecallRow.make_key == row.make_key)
+        & (RecallRow.vehicle_model_key == row.vehicle_model_key)
+        & (RecallRow.year == row.year)
+        & RecallRow.vin.is_(None)
+    )
+    by_vin = exists().where(RecallRow.organization_id == row.organization_id, RecallRow.vin == row.vin)
+    subject = literal("customer-vehicles/") + cast(row.id, String)
+    rows = await session.scalars(
+        select(row)
+        .where(
+            row.dealership_id == wanted.dealership_id,
+            or_(by_vin, exists().where(RecallRow.organization_id == row.organization_id, by_model)),
+            _is_left(subject, wanted),
+        )
+        .order_by(row.changed_at, row.external_key)
+        .limit(wanted.limit)
+    )
+    return [
+        Subject(
+            subject=f"customer-vehicles/{row.id}",
+            data={
+                "contact_id": str(row.contact_id),
+                "customer_name": row.customer_name,
+                "channel": row.channel,
+                "vin": row.vin,
+                "make": row.make,
+                "vehicle_model": row.vehicle_model,
+                "year": row.year,
+            },
+        )
+        for row in rows
+    ]
+
+
+async def _aged_inventory(session: AsyncSession, wanted: Wanted) -> Sequence[Subject]:
+    """The vehicles that have been available for 30, 45, 60 or 90 days: each is another subject at each age."""
+    row = InventoryVehicleRow
+    days = func.floor(extract("epoch", literal(wanted.by, DateTime(timezone=True)) - row.listed_at) / DAY_S)
+    age = case(*((days >= one, one) for one in AGES_DAYS))
+    subject = literal("stock-age/") + row.stock_number + "/" + cast(age, String)
+    rows = await session.execute(
+        select(row, days.label("days"), age.label("age"))
+        .where(
+            row.dealership_id == wanted.dealership_id,
+            row.status == "available",
+            days >= min(AGES_DAYS),
+            _is_left(subject, wanted),
+        )
+        .order_by(row.listed_at, row.stock_number)
+        .limit(wanted.limit)
+    )
+    return [
+        Subject(
+            subject=f"stock-age/{vehicle.stock_number}/{age}",
+            data={
+                "stock_number": vehicle.stock_number,
+                "vin": vehicle.vin,
+                "year": vehicle.year,
+                "make": vehicle.make,
+                "vehicle_model": vehicle.vehicle_model,
+                "trim": vehicle.trim,
+                "condition": vehicle.condition,
+                "price_nusd": vehicle.price_nusd,
+                "days_in_stock": int(days),
+                "age": age,
+            },
+        )
+        for vehicle, days, age in rows
+    ]
+
+
+def _is_left(subject: ColumnElement[str], wanted: Wanted) -> ColumnElement[bool]:
+    """True where the workflow did not take the subject up lately."""
+    if wanted.taken_up is None:
+        return true()
+    return subject.not_in(
+        select(ExecutionRow.subject).where(
+            ExecutionRow.workflow_id == wanted.taken_up.workflow_id,
+            ExecutionRow.dealership_id == wanted.dealership_id,
+            ExecutionRow.created_at > wanted.taken_up.since,
+        )
+    )
+
+
+_QUERIES: Mapping[Audience, Callable[[AsyncSession, Wanted], Awaitable[Sequence[Subject]]]] = {
+    Audience.VEHICLES_DUE_FOR_SERVICE: _vehicles_due_for_service,
+    Audience.VEHICLES_WITH_OPEN_RECALLS: _vehicles_with_open_recalls,
+    Audience.AGED_INVENTORY: _aged_inventory,
+}

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -13,23 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from auterity_dagster.automatrix.lead import Phone
-from auterity_dagster.automatrix.ports import Address, Channel
-from auterity_dagster.storage.database import BlockingDatabase
 from auterity_dagster.storage.repositories.audit import organization_of
 from auterity_dagster.storage.tables.inbound import ContactRow
-
-
-@dataclass(frozen=True, slots=True)
-class PostgresContacts:
-    """`automatrix.ports.Contacts` over the table."""
-
-    database: BlockingDatabase
-
-    def address(self, organization_id: UUID, contact_id: UUID, channel: Channel) -> Address | None:
-        column = ContactRow.mobile if channel == "sms" else ContactRow.email
-        with self.database.begin(organization_id) as session:
-            value = session.scalar(select(column).where(ContactRow.id == contact_id))
-        return Address(value, suppression=None) if value is not None else None
 
 
 def ensure_contact_blocking(

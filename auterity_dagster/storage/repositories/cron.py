@@ -13,7 +13,7 @@ from auterity_dagster.automatrix.expression import ExpressionEngine
 from auterity_dagster.automatrix.publication import compile_document
 from auterity_dagster.automatrix.schedule import next_fire_at
 from auterity_dagster.automatrix.workflow import ScheduleTrigger
-from auterity_dagster.storage.repositories.audiences import vehicles_due_for_service
+from auterity_dagster.storage.repositories.audiences import TakenUp, Wanted, expand
 from auterity_dagster.storage.repositories.batches import Batch, start_batch
 from auterity_dagster.storage.tables.workflows import (
     TriggerFireRow,
@@ -54,7 +54,9 @@ async def fire(session: AsyncSession, trigger_id: UUID, *, now: datetime, expres
     scheduled_at = _last_missed(schedule.cron, first=trigger.next_fire_at, now=now, time_zone=time_zone)
     started: tuple[UUID, ...] = ()
     if workflow.state == "active" and await _is_first(session, trigger, scheduled_at, now):
-        subjects = await vehicles_due_for_service(session, trigger.dealership_id, by=now, limit=schedule.limit)
+        taken_up = None if schedule.cool_off is None else TakenUp(workflow.id, now - schedule.cool_off)
+        wanted = Wanted(trigger.dealership_id, now, schedule.limit, taken_up)
+        subjects = await expand(session, schedule.audience, wanted)
         key = f"{trigger.trigger_id}:{scheduled_at.astimezone(UTC).isoformat()}"
         batch = Batch(key, "schedule.fired", trigger.dealership_id, subjects, "batch")
         started = await start_batch(session, workflow.key, batch, now=now)

@@ -6,14 +6,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Select, cast, func, select, tuple_, update
+from sqlalchemy import BigInteger, Select, cast, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auterity_dagster.automatrix.execution import FINAL, Status
 from auterity_dagster.errors import Conflict, NotFound
 from auterity_dagster.identity.principal import Principal
 from auterity_dagster.storage.repositories import audit
-from auterity_dagster.storage.repositories.outbox import EXECUTIONS, announcement, execution_topic
+from auterity_dagster.storage.repositories.cancelling import cancel_locked
+from auterity_dagster.storage.repositories.claims import lock
 from auterity_dagster.storage.tables.workflows import (
     ApprovalRow,
     ExecutionRow,
@@ -58,6 +59,7 @@ class ExecutionFilter:
     state: str | None = None
     workflow: str | None = None
     subject: str | None = None
+    error: str | None = None
     before: tuple[datetime, UUID] | None = None
     limit: int = 100
 
@@ -73,6 +75,8 @@ async def list_executions(
         query = query.where(WorkflowRow.key == wanted.workflow)
     if wanted.subject is not None:
         query = query.where(ExecutionRow.subject == wanted.subject)
+    if wanted.error is not None:
+        query = query.where(ExecutionRow.error["code"].astext == wanted.error)
     if wanted.before is not None:
         query = query.where(tuple_(ExecutionRow.created_at, ExecutionRow.id) < wanted.before)
     query = query.order_by(ExecutionRow.created_at.desc(), ExecutionRow.id.desc()).limit(min(wanted.limit, PAGE_LIMIT))
@@ -96,22 +100,21 @@ async def find(session: AsyncSession, principal: Principal, execution_id: UUID) 
 
 
 async def cancel(session: AsyncSession, principal: Principal, execution_id: UUID, *, now: datetime) -> Status:
-    """Stop an execution: at once if nobody holds it, else before its next action. Raises `Conflict` if it is over."""
-    row = await session.scalar(select(ExecutionRow).where(ExecutionRow.id == execution_id).with_for_update())
+    """Stop an execution: at once if nobody holds it, else before its next action. Raises `Conflict` if it is over.
+
+    Rows of a tree are locked from the top down, so that a child that ends and its parent's end do not wait for each
+    other.
+    """
+    row = await session.scalar(select(ExecutionRow).where(ExecutionRow.id == execution_id))
     if row is None or not principal.may_see(row.dealership_id):
         raise NotFound("there is no such execution")
+    if row.parent_id is not None:
+        await session.run_sync(lock, row.organization_id, row.parent_id)
+    await session.refresh(row, with_for_update=True)
     if row.state in FINAL:
         raise Conflict(f"the execution has {row.state} already", code="execution_over", state=row.state)
-    own = (ExecutionRow.organization_id == row.organization_id, ExecutionRow.id == execution_id)
-    status = Status(row.state)
-    if status is Status.RUNNING:
-        await session.execute(update(ExecutionRow).where(*own).values(is_cancel_requested=True))
-    else:
-        status = Status.CANCELLED
-        await session.execute(
-            update(ExecutionRow).where(*own).values(state=status, is_cancel_requested=True, finished_at=now)
-        )
-        await _close(session, row, now)
+    status = Status.RUNNING if row.state == Status.RUNNING else Status.CANCELLED
+    await session.run_sync(cancel_locked, row.organization_id, [row], now)
     await audit.append(
         session,
         actor=principal,
@@ -120,37 +123,6 @@ async def cancel(session: AsyncSession, principal: Principal, execution_id: UUID
         details={"state": status.value},
     )
     return status
-
-
-async def _close(session: AsyncSession, row: ExecutionRow, now: datetime) -> None:
-    await session.execute(
-        update(StepResultRow)
-        .where(
-            StepResultRow.organization_id == row.organization_id,
-            StepResultRow.execution_id == row.id,
-            StepResultRow.state.in_(("running", "waiting")),
-        )
-        .values(state="cancelled", finished_at=now)
-    )
-    await session.execute(
-        update(ApprovalRow)
-        .where(
-            ApprovalRow.organization_id == row.organization_id,
-            ApprovalRow.execution_id == row.id,
-            ApprovalRow.state == "open",
-        )
-        .values(state="cancelled", decided_at=now)
-    )
-    payload = {
-        "execution_id": str(row.id),
-        "dealership_id": str(row.dealership_id),
-        "state": Status.CANCELLED.value,
-        "at": now.isoformat(),
-    }
-    for topic in (EXECUTIONS, execution_topic(row.id)):
-        await session.execute(
-            announcement(row.organization_id, topic=topic, kind="execution.moved", payload=payload, now=now)
-        )
 
 
 def _summaries(principal: Principal) -> Select[ExecutionRow, str, int, datetime, Any, int]:

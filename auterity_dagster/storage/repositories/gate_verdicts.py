@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from auterity_dagster.neuroweaver.verdict import Verdict
 from auterity_dagster.storage.tables.specialisation import GateVerdictRow
 
 
@@ -18,6 +19,26 @@ def add_verdict(session: Session, row: GateVerdictRow) -> None:
         if (value := getattr(row, column.key)) is not None
     }
     session.execute(insert(GateVerdictRow).values(values).on_conflict_do_nothing())
+
+
+def verdict_row(
+    verdict: Verdict, *, organization_id: UUID, scope: str, dataset_digest: str | None = None
+) -> GateVerdictRow:
+    """Return a verdict as its row; `dataset_digest` names the rows that the artefact was trained on."""
+    return GateVerdictRow(
+        organization_id=organization_id,
+        verdict_digest=verdict.verdict_digest,
+        artefact_digest=verdict.artefact_digest,
+        scope=scope,
+        outcome=verdict.outcome.value,
+        profile=verdict.profile,
+        champion_digest=verdict.champion_digest or "",
+        report_digest=verdict.evaluation_digest or "",
+        dataset_digest=dataset_digest,
+        reasons=[gate.model_dump(mode="json") for gate in verdict.gates],
+        decided_at=verdict.decided_at,
+        expires_at=verdict.expires_at,
+    )
 
 
 def latest_verdict(session: Session, artefact_digest: str) -> GateVerdictRow | None:

@@ -55,7 +55,7 @@ def feed_blocking(session: Session, vehicles: Iterable[StockVehicle], *, dealers
     rows = {
         vehicle.stock_number: {
             "organization_id": organization_of(session), "dealership_id": dealership_id, "fed_at": now,
-            "stock_number": vehicle.stock_number, "vin": vehicle.vin, "condition": vehicle.condition,
+            "listed_at": now, "stock_number": vehicle.stock_number, "vin": vehicle.vin, "condition": vehicle.condition,
             "status": vehicle.status, "year": vehicle.year, "make": vehicle.make, "trim": vehicle.trim,
             "vehicle_model": vehicle.vehicle_model, "price_nusd": vehicle.price_nusd,
         }
@@ -66,7 +66,7 @@ def feed_blocking(session: Session, vehicles: Iterable[StockVehicle], *, dealers
     for start in range(0, len(ordered), BATCH):
         statement = insert(InventoryVehicleRow).values(ordered[start : start + BATCH])
         key = {"organization_id", "dealership_id", "stock_number"}
-        changed = {name: statement.excluded[name] for name in ordered[0] if name not in key}
+        changed = {name: statement.excluded[name] for name in ordered[0] if name not in key | {"listed_at"}}
         session.execute(statement.on_conflict_do_update(index_elements=sorted(key), set_=changed))
     return len(ordered)
 

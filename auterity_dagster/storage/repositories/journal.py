@@ -8,13 +8,16 @@ from uuid import UUID
 from sqlalchemy import func, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
-from auterity_dagster.automatrix.execution import ExecutionState, StepStarted
+from auterity_dagster.automatrix.compiled_workflow import CompiledWorkflow
+from auterity_dagster.automatrix.execution import FINAL, ExecutionState, StepStarted
 from auterity_dagster.automatrix.expression import ExpressionEngine
 from auterity_dagster.automatrix.ports import Claim, Effect, EffectRecord, Entry, Snapshot
-from auterity_dagster.automatrix.publication import CompiledWorkflow, compile_document
-from auterity_dagster.errors import LeaseLost
+from auterity_dagster.automatrix.publication import compile_document
 from auterity_dagster.storage.database import BlockingDatabase
 from auterity_dagster.storage.repositories import effects, journal_entries, journal_state
+from auterity_dagster.storage.repositories.claims import hold, lock
+from auterity_dagster.storage.repositories.journal_write import JournalWrite
+from auterity_dagster.storage.repositories.ready_work import ready_work
 from auterity_dagster.storage.tables.workflows import ExecutionRow, WorkflowVersionRow
 
 _CLAIM = text(
@@ -63,42 +66,42 @@ class PostgresJournal:
                     .values(ready_at=func.greatest(ExecutionRow.ready_at, lease_until))
                 )
 
+    def is_work_ready(self, now: datetime) -> bool:
+        with self._database.begin_without_organization() as session:
+            return bool(ready_work(session, now))
+
     def begin_step(
-        self, snapshot: Snapshot, started: StepStarted, *, effect: Effect | None, now: datetime, lease_until: datetime
+        self,
+        snapshot: Snapshot,
+        started: StepStarted,
+        *,
+        effect: Effect | None,
+        now: datetime,
+        lease_until: datetime,
+        before: Sequence[Entry] = (),
     ) -> EffectRecord | None:
         claim = snapshot.claim
         with self._database.begin(claim.organization_id) as session:
-            self._hold(session, claim)
-            session.execute(
-                update(ExecutionRow)
-                .where(ExecutionRow.organization_id == claim.organization_id, ExecutionRow.id == claim.execution_id)
-                .values(ready_at=func.greatest(ExecutionRow.ready_at, lease_until))
-            )
-            journal_entries.begin_attempt(session, snapshot, started, now)
+            hold(session, claim, lease_until=lease_until)
+            written = JournalWrite(session, snapshot, after=snapshot.state, now=now)
+            for entry in before:
+                journal_entries.record(written, entry)
+            journal_entries.begin_attempt(written, started)
+            written.finish()
             if effect is None:
                 return None
             return effects.intend(session, claim.organization_id, claim.execution_id, started.path, effect, now)
 
     def write(self, snapshot: Snapshot, entries: Sequence[Entry], *, after: ExecutionState, now: datetime) -> None:
         with self._database.begin(snapshot.claim.organization_id) as session:
-            self._hold(session, snapshot.claim)
+            if snapshot.parent_id is not None and after.status in FINAL:
+                # Its end ends the parent's wait: rows of a tree are locked from the top down.
+                lock(session, snapshot.claim.organization_id, snapshot.parent_id)
+            hold(session, snapshot.claim)
+            written = JournalWrite(session, snapshot, after=after, now=now)
             for entry in entries:
-                journal_entries.record(session, snapshot, entry, after=after, now=now)
-
-    def _hold(self, session: Session, claim: Claim) -> None:
-        """Lock the row and prove that the claim is the newest: from here to the commit nobody else can take it."""
-        held = session.scalar(
-            select(ExecutionRow.id)
-            .where(
-                ExecutionRow.organization_id == claim.organization_id,
-                ExecutionRow.id == claim.execution_id,
-                ExecutionRow.fence == claim.fence,
-                ExecutionRow.state == "running",
-            )
-            .with_for_update()
-        )
-        if held is None:
-            raise LeaseLost(f"execution {claim.execution_id} has a newer fence than {claim.fence}")
+                journal_entries.record(written, entry)
+            written.finish()
 
     def _load(self, session: Session, claims: Sequence[Claim]) -> list[Snapshot]:
         fences: Mapping[UUID, Claim] = {claim.execution_id: claim for claim in claims}

@@ -1,25 +1,25 @@
 """How each entry of the journal becomes rows, with its announcement beside it."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, and_, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
 
 from auterity_dagster.automatrix.execution import (
     CancelRequested,
     Claimed,
-    ExecutionState,
     Failed,
+    FailureBegan,
     Finished,
+    LoopEnded,
     Parked,
     Released,
     Status,
     StepAnswered,
     StepError,
+    StepExpanded,
     StepFailed,
     StepParked,
     StepRetryScheduled,
@@ -29,75 +29,100 @@ from auterity_dagster.automatrix.execution import (
     StepSucceeded,
 )
 from auterity_dagster.automatrix.ports import (
+    AnsweredMeanwhile,
     ApprovalExpired,
     ApprovalOpened,
     EffectResolved,
     Entry,
-    Snapshot,
+    EventEmitted,
     TaskAssigned,
+    WaitElapsed,
+    WaitOpened,
 )
-from auterity_dagster.storage.repositories import effects
-from auterity_dagster.storage.repositories.outbox import APPROVALS, EXECUTIONS, announcement, execution_topic
-from auterity_dagster.storage.tables.workflows import ApprovalRow, ExecutionRow, StepResultRow, TaskRow
-
-NEVER = datetime(9999, 12, 31, tzinfo=UTC)
-"""What the specification calls `infinity`: psycopg cannot read PostgreSQL's own."""
-
-
-def begin_attempt(session: Session, snapshot: Snapshot, started: StepStarted, now: datetime) -> None:
-    """Write that an attempt begins, or that one more worker begins it."""
-    new = insert(StepResultRow).values(
-        organization_id=snapshot.claim.organization_id,
-        execution_id=snapshot.claim.execution_id,
-        path=started.path,
-        attempt=started.attempt,
-        kind=snapshot.workflow.steps[started.path].step.kind,
-        state=StepStatus.RUNNING,
-        starts=1,
-        fence=snapshot.claim.fence,
-        input_digest=started.input_digest,
-        started_at=now,
-    )
-    session.execute(
-        new.on_conflict_do_update(
-            index_elements=["organization_id", "execution_id", "path", "attempt"],
-            set_={"starts": StepResultRow.starts + 1, "fence": snapshot.claim.fence},
-        )
-    )
-    _announce_step(session, snapshot, started.path, StepStatus.RUNNING, {"attempt": started.attempt}, now)
+from auterity_dagster.automatrix.workflow import StepKind
+from auterity_dagster.storage.repositories import effects, waits
+from auterity_dagster.storage.repositories.cancelling import after_end, close_steps, end_children
+from auterity_dagster.storage.repositories.events import deliver_blocking
+from auterity_dagster.storage.repositories.journal_write import JournalWrite
+from auterity_dagster.storage.repositories.outbox import APPROVALS, EXECUTIONS, execution_topic
+from auterity_dagster.storage.repositories.slots import NEVER
+from auterity_dagster.storage.tables.workflows import ApprovalRow, ExecutionRow, StepResultRow, TaskRow, WaitRow
 
 
-def record(session: Session, snapshot: Snapshot, entry: Entry, *, after: ExecutionState, now: datetime) -> None:
-    """Write one entry; `after` is the state with every entry of the write applied."""
+def begin_attempt(write: JournalWrite, started: StepStarted) -> None:
+    """Write and announce that an attempt begins, or that one more worker begins it."""
+    write.begin(started)
+    write.announce_step(started.path, StepStatus.RUNNING, {"attempt": started.attempt})
+
+
+def record(write: JournalWrite, entry: Entry) -> None:
+    """Write one entry, with those before it."""
     match entry:
         case StepStarted():
-            begin_attempt(session, snapshot, entry, now)
+            # Its result is written with it: that it began is no news by then.
+            write.begin(entry)
         case StepSkipped():
-            _skip(session, snapshot, entry, now)
+            write.skip(entry.path)
+            write.announce_step(entry.path, StepStatus.SKIPPED, {})
         case StepSucceeded():
-            _end_attempt(session, snapshot, entry.path, after, now, state=StepStatus.SUCCEEDED, **_result(entry))
+            _end_attempt(write, entry.path, state=StepStatus.SUCCEEDED, **_result(entry))
         case StepFailed():
-            _end_attempt(session, snapshot, entry.path, after, now, state=StepStatus.FAILED, error=_error(entry.error))
+            _end_attempt(write, entry.path, state=StepStatus.FAILED, error=_error(entry.error))
         case StepRetryScheduled():
             values = {"state": StepStatus.FAILED, "error": _error(entry.error), "retry_at": entry.retry_at}
-            _end_attempt(session, snapshot, entry.path, after, now, **values)
+            _end_attempt(write, entry.path, **values)
         case StepParked():
-            _update_attempt(session, snapshot, entry.path, after, {"state": StepStatus.WAITING})
-            _announce_step(session, snapshot, entry.path, StepStatus.WAITING, {}, now)
-        case ApprovalOpened():
-            _open_approval(session, snapshot, entry, now)
-        case ApprovalExpired():
-            _close_approvals(session, snapshot, "expired", now, ApprovalRow.path == entry.path)
-        case TaskAssigned():
-            _assign(session, snapshot, entry, now)
+            write.change(entry.path, {"state": StepStatus.WAITING, "expires_at": entry.expires_at})
+            write.announce_step(entry.path, StepStatus.WAITING, {})
+        case StepExpanded():
+            write.change(entry.path, {"state": StepStatus.WAITING, "items": list(entry.items)})
+            write.announce_step(entry.path, StepStatus.WAITING, {"items": len(entry.items)})
+        case LoopEnded():
+            write.change(entry.path, {"items": list(write.after.steps[entry.path].items or ())})
         case EffectResolved():
-            effects.resolve(session, snapshot.claim.organization_id, entry, now)
-        case Parked() | Released():
-            _let_go(session, snapshot, entry, now)
-        case Finished() | Failed() | CancelRequested():
-            _end(session, snapshot, after, now)
+            effects.resolve(write.session, write.snapshot.claim.organization_id, entry, write.now)
+        case EventEmitted():
+            deliver_blocking(write.session, entry.event)
+        case ApprovalOpened() | ApprovalExpired() | TaskAssigned() | WaitOpened() | WaitElapsed():
+            _record_request(write, entry)
+        case Parked() | Released() | Finished() | FailureBegan() | Failed() | CancelRequested():
+            write.write_steps()
+            _record_turn(write, entry)
         case Claimed() | StepAnswered():
             raise AssertionError(f"{type(entry).__name__} is written by the claim and by the decision")
+
+
+def _record_request(
+    write: JournalWrite, entry: ApprovalOpened | ApprovalExpired | TaskAssigned | WaitOpened | WaitElapsed
+) -> None:
+    """What a step asks of people and of events."""
+    match entry:
+        case ApprovalOpened():
+            _open_approval(write, entry)
+        case ApprovalExpired():
+            if not _close_approvals(write, "expired", ApprovalRow.path == entry.path):
+                raise AnsweredMeanwhile(f"somebody decided {entry.path} first")
+        case TaskAssigned():
+            _assign(write, entry)
+        case WaitOpened():
+            waits.arm(write.session, write.snapshot, entry, write.now)
+        case WaitElapsed():
+            waits.elapse(write.session, write.snapshot, entry, write.now)
+
+
+def _record_turn(
+    write: JournalWrite, entry: Parked | Released | Finished | FailureBegan | Failed | CancelRequested
+) -> None:
+    """What becomes of the execution itself; the rows of its steps are written."""
+    match entry:
+        case Parked() | Released():
+            _let_go(write, entry)
+        case Finished():
+            _end(write, entry.outputs)
+        case FailureBegan():
+            _begin_failure(write, entry)
+        case Failed() | CancelRequested():
+            _end(write, {})
 
 
 def _result(entry: StepSucceeded) -> dict[str, Any]:
@@ -114,115 +139,83 @@ def _error(error: StepError | None) -> dict[str, Any] | None:
     return None if error is None else {"code": error.code, "message": error.message}
 
 
-def _skip(session: Session, snapshot: Snapshot, entry: StepSkipped, now: datetime) -> None:
-    session.execute(
-        insert(StepResultRow).values(
-            organization_id=snapshot.claim.organization_id,
-            execution_id=snapshot.claim.execution_id,
-            path=entry.path,
-            attempt=0,
-            kind=snapshot.workflow.steps[entry.path].step.kind,
-            state=StepStatus.SKIPPED,
-            starts=0,
-            fence=snapshot.claim.fence,
-            started_at=now,
-            finished_at=now,
-        )
-    )
-    _announce_step(session, snapshot, entry.path, StepStatus.SKIPPED, {}, now)
-
-
-def _end_attempt(
-    session: Session, snapshot: Snapshot, path: str, after: ExecutionState, now: datetime, **values: Any
-) -> None:
-    _update_attempt(session, snapshot, path, after, {**values, "finished_at": now})
+def _end_attempt(write: JournalWrite, path: str, **values: Any) -> None:
+    write.change(path, {**values, "finished_at": write.now})
     shown = {key: values[key] for key in ("error", "cost_nusd", "deployment") if values.get(key) is not None}
-    _announce_step(session, snapshot, path, values["state"], shown, now)
+    write.announce_step(path, values["state"], shown)
 
 
-def _update_attempt(
-    session: Session, snapshot: Snapshot, path: str, after: ExecutionState, values: Mapping[str, Any]
-) -> None:
-    session.execute(
-        update(StepResultRow)
-        .where(
-            StepResultRow.organization_id == snapshot.claim.organization_id,
-            StepResultRow.execution_id == snapshot.claim.execution_id,
-            StepResultRow.path == path,
-            StepResultRow.attempt == after.steps[path].attempt,
-        )
-        .values(**values)
-    )
-
-
-def _open_approval(session: Session, snapshot: Snapshot, entry: ApprovalOpened, now: datetime) -> None:
-    approval_id = session.scalar(
+def _open_approval(write: JournalWrite, entry: ApprovalOpened) -> None:
+    approval_id = write.session.scalar(
         insert(ApprovalRow)
         .values(
-            organization_id=snapshot.claim.organization_id,
+            organization_id=write.snapshot.claim.organization_id,
             id=uuid4(),
-            dealership_id=snapshot.dealership_id,
-            execution_id=snapshot.claim.execution_id,
+            dealership_id=write.snapshot.dealership_id,
+            execution_id=write.snapshot.claim.execution_id,
             path=entry.path,
             role=entry.form.role,
             title=entry.form.title,
-            form={"show": dict(entry.form.show), "fields": dict(entry.form.fields)},
+            form={
+                "show": dict(entry.form.show),
+                "fields": dict(entry.form.fields),
+                "other_than": entry.form.other_than,
+            },
             state="open",
             expires_at=entry.form.expires_at,
-            created_at=now,
+            created_at=write.now,
         )
         .on_conflict_do_nothing()
         .returning(ApprovalRow.id)
     )
     if approval_id is not None:
         payload = {"approval_id": str(approval_id), "role": entry.form.role, "title": entry.form.title}
-        _announce(session, snapshot, APPROVALS, "approval.opened", payload, now)
+        write.announce(APPROVALS, "approval.opened", payload)
 
 
-def _close_approvals(
-    session: Session, snapshot: Snapshot, state: str, now: datetime, which: ColumnElement[bool] | None = None
-) -> None:
+def _close_approvals(write: JournalWrite, state: str, which: ColumnElement[bool] | None = None) -> int:
     own = and_(
-        ApprovalRow.organization_id == snapshot.claim.organization_id,
-        ApprovalRow.execution_id == snapshot.claim.execution_id,
+        ApprovalRow.organization_id == write.snapshot.claim.organization_id,
+        ApprovalRow.execution_id == write.snapshot.claim.execution_id,
         ApprovalRow.state == "open",
     )
-    closed = session.scalars(
+    closed = write.session.scalars(
         update(ApprovalRow)
         .where(own if which is None else and_(own, which))
-        .values(state=state, decided_at=now)
+        .values(state=state, decided_at=write.now)
         .returning(ApprovalRow.id)
     ).all()
     for approval_id in closed:
-        _announce(session, snapshot, APPROVALS, f"approval.{state}", {"approval_id": str(approval_id)}, now)
+        write.announce(APPROVALS, f"approval.{state}", {"approval_id": str(approval_id)})
+    return len(closed)
 
 
-def _assign(session: Session, snapshot: Snapshot, entry: TaskAssigned, now: datetime) -> None:
-    session.execute(
+def _assign(write: JournalWrite, entry: TaskAssigned) -> None:
+    write.session.execute(
         insert(TaskRow)
         .values(
-            organization_id=snapshot.claim.organization_id,
+            organization_id=write.snapshot.claim.organization_id,
             id=uuid4(),
-            dealership_id=snapshot.dealership_id,
-            execution_id=snapshot.claim.execution_id,
+            dealership_id=write.snapshot.dealership_id,
+            execution_id=write.snapshot.claim.execution_id,
             path=entry.path,
             role=entry.role,
             title=entry.title,
             state="open",
             due_at=entry.due_at,
-            created_at=now,
+            created_at=write.now,
         )
         .on_conflict_do_nothing()
     )
 
 
-def _let_go(session: Session, snapshot: Snapshot, entry: Parked | Released, now: datetime) -> None:
+def _let_go(write: JournalWrite, entry: Parked | Released) -> None:
     """Park or release; a decision or a cancellation that came while the worker held the row keeps it queued."""
-    came = session.scalar(
+    came = write.session.scalar(
         select(
             exists().where(
-                ApprovalRow.organization_id == snapshot.claim.organization_id,
-                ApprovalRow.execution_id == snapshot.claim.execution_id,
+                ApprovalRow.organization_id == write.snapshot.claim.organization_id,
+                ApprovalRow.execution_id == write.snapshot.claim.execution_id,
                 ApprovalRow.state.in_(("approved", "rejected")),
                 StepResultRow.organization_id == ApprovalRow.organization_id,
                 StepResultRow.execution_id == ApprovalRow.execution_id,
@@ -230,61 +223,68 @@ def _let_go(session: Session, snapshot: Snapshot, entry: Parked | Released, now:
                 StepResultRow.state == StepStatus.WAITING,
             )
             | exists().where(
-                ExecutionRow.organization_id == snapshot.claim.organization_id,
-                ExecutionRow.id == snapshot.claim.execution_id,
+                WaitRow.organization_id == write.snapshot.claim.organization_id,
+                WaitRow.execution_id == write.snapshot.claim.execution_id,
+                WaitRow.state == "event",
+                StepResultRow.organization_id == WaitRow.organization_id,
+                StepResultRow.execution_id == WaitRow.execution_id,
+                StepResultRow.path == WaitRow.path,
+                StepResultRow.state == StepStatus.WAITING,
+            )
+            | exists().where(
+                ExecutionRow.organization_id == write.snapshot.claim.organization_id,
+                ExecutionRow.id == write.snapshot.claim.execution_id,
                 ExecutionRow.is_cancel_requested,
             )
         )
     )
     is_parked = isinstance(entry, Parked) and not came
     status = Status.WAITING if is_parked else Status.QUEUED
-    _move(session, snapshot, {"state": status, "ready_at": now if came else entry.until}, now)
+    _move(write, {"state": status, "ready_at": write.now if came else entry.until})
 
 
-def _end(session: Session, snapshot: Snapshot, after: ExecutionState, now: datetime) -> None:
-    session.execute(
-        update(StepResultRow)
-        .where(
-            StepResultRow.organization_id == snapshot.claim.organization_id,
-            StepResultRow.execution_id == snapshot.claim.execution_id,
-            StepResultRow.state.in_((StepStatus.RUNNING, StepStatus.WAITING)),
-        )
-        .values(state=StepStatus.CANCELLED, finished_at=now)
+def _end(write: JournalWrite, outputs: Mapping[str, object]) -> None:
+    organization_id, own = write.snapshot.claim.organization_id, [write.snapshot.claim.execution_id]
+    if any(step.status is StepStatus.CANCELLED and step.attempt for step in write.after.steps.values()):
+        # Only a step that was under way has rows that are open.
+        _close_approvals(write, "cancelled")
+        close_steps(write.session, organization_id, own, write.now)
+    result = {"state": write.after.status.value, "outputs": dict(outputs), "error": _error(write.after.error)}
+    _move(write, {**result, "ready_at": NEVER, "finished_at": write.now})
+    if _has_others(write):
+        after_end(write.session, organization_id, own, result=result, now=write.now)
+
+
+def _has_others(write: JournalWrite) -> bool:
+    """True if the end concerns anybody: children, whoever waits for its slot, a parent."""
+    workflow = write.snapshot.workflow
+    has_children = any(one.step.kind is StepKind.SUB_WORKFLOW for one in workflow.every())
+    return has_children or workflow.definition.concurrency is not None or write.snapshot.parent_id is not None
+
+
+def _begin_failure(write: JournalWrite, entry: FailureBegan) -> None:
+    """What was under way ends; the execution goes on with the steps that come before it fails."""
+    organization_id, own = write.snapshot.claim.organization_id, [write.snapshot.claim.execution_id]
+    _close_approvals(write, "cancelled")
+    close_steps(write.session, organization_id, own, write.now)
+    end_children(write.session, organization_id, own, write.now)
+    write.session.execute(
+        update(ExecutionRow)
+        .where(ExecutionRow.organization_id == organization_id, ExecutionRow.id == write.snapshot.claim.execution_id)
+        .values(error=_error(entry.error))
     )
-    _close_approvals(session, snapshot, "cancelled", now)
-    values = {"state": after.status, "ready_at": NEVER, "finished_at": now, "error": _error(after.error)}
-    _move(session, snapshot, values, now)
 
 
-def _move(session: Session, snapshot: Snapshot, values: Mapping[str, Any], now: datetime) -> None:
-    session.execute(
+def _move(write: JournalWrite, values: Mapping[str, Any]) -> None:
+    write.session.execute(
         update(ExecutionRow)
         .where(
-            ExecutionRow.organization_id == snapshot.claim.organization_id,
-            ExecutionRow.id == snapshot.claim.execution_id,
-            ExecutionRow.fence == snapshot.claim.fence,
+            ExecutionRow.organization_id == write.snapshot.claim.organization_id,
+            ExecutionRow.id == write.snapshot.claim.execution_id,
+            ExecutionRow.fence == write.snapshot.claim.fence,
         )
         .values(**values)
     )
-    payload = {"state": values["state"], "workflow": snapshot.workflow.definition.key}
-    for topic in (EXECUTIONS, execution_topic(snapshot.claim.execution_id)):
-        _announce(session, snapshot, topic, "execution.moved", payload, now)
-
-
-def _announce_step(
-    session: Session, snapshot: Snapshot, path: str, state: StepStatus, more: Mapping[str, Any], now: datetime
-) -> None:
-    topic = execution_topic(snapshot.claim.execution_id)
-    _announce(session, snapshot, topic, "execution.step", {"path": path, "state": state, **more}, now)
-
-
-def _announce(
-    session: Session, snapshot: Snapshot, topic: str, kind: str, payload: Mapping[str, Any], now: datetime
-) -> None:
-    shown = {
-        "execution_id": str(snapshot.claim.execution_id),
-        "dealership_id": str(snapshot.dealership_id),
-        "at": now.isoformat(),
-        **payload,
-    }
-    session.execute(announcement(snapshot.claim.organization_id, topic=topic, kind=kind, payload=shown, now=now))
+    payload = {"state": values["state"], "workflow": write.snapshot.workflow.definition.key}
+    for topic in (EXECUTIONS, execution_topic(write.snapshot.claim.execution_id)):
+        write.announce(topic, "execution.moved", payload)

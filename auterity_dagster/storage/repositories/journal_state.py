@@ -2,25 +2,35 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, cast
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from auterity_dagster.automatrix.execution import ExecutionState, Status, StepError, StepState, StepStatus
-from auterity_dagster.automatrix.ports import Claim, Decision, Snapshot
-from auterity_dagster.automatrix.publication import CompiledWorkflow
+from auterity_dagster.automatrix.compiled_workflow import CompiledWorkflow
+from auterity_dagster.automatrix.execution import OVER, ExecutionState, Status, StepError, StepState, StepStatus
+from auterity_dagster.automatrix.ports import Arrival, Claim, Decision, Snapshot
+from auterity_dagster.automatrix.step_path import read_path
+from auterity_dagster.automatrix.transition import closed, expanded
 from auterity_dagster.storage.tables.identity import DealershipRow
-from auterity_dagster.storage.tables.workflows import ApprovalRow, ExecutionRow, StepResultRow
+from auterity_dagster.storage.tables.workflows import ApprovalRow, ExecutionRow, StepResultRow, WaitRow
 
 DECIDED = ("approved", "rejected", "expired")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    name: str
+    time_zone: str
+
 
 Held = tuple[ExecutionRow, Claim, CompiledWorkflow]
 
 
 def snapshots(session: Session, held: Sequence[Held]) -> list[Snapshot]:
-    """Return one organization's executions with their steps and approvals: three queries for all of them."""
+    """Return one organization's executions with their steps and approvals: four queries for all of them."""
     ids = [row.id for row, _claim, _workflow in held]
     steps: dict[UUID, list[StepResultRow]] = defaultdict(list)
     for step in session.scalars(
@@ -30,35 +40,60 @@ def snapshots(session: Session, held: Sequence[Held]) -> list[Snapshot]:
     approvals: dict[UUID, list[ApprovalRow]] = defaultdict(list)
     for approval in session.scalars(select(ApprovalRow).where(ApprovalRow.execution_id.in_(ids))):
         approvals[approval.execution_id].append(approval)
+    arrived: dict[UUID, list[WaitRow]] = defaultdict(list)
+    for wait in session.scalars(select(WaitRow).where(WaitRow.execution_id.in_(ids), WaitRow.state == "event")):
+        arrived[wait.execution_id].append(wait)
     dealerships = {row.dealership_id for row, _claim, _workflow in held}
-    names = {
-        found.id: found.name
-        for found in session.execute(
-            select(DealershipRow.id, DealershipRow.name).where(DealershipRow.id.in_(dealerships))
+    places = {
+        place.id: _Place(place.name, place.time_zone)
+        for place in session.execute(
+            select(DealershipRow.id, DealershipRow.name, DealershipRow.time_zone).where(
+                DealershipRow.id.in_(dealerships)
+            )
         )
     }
     return [
         Snapshot(
             claim=claim,
             dealership_id=row.dealership_id,
+            time_zone=places[row.dealership_id].time_zone,
+            subject=row.subject,
             workflow=workflow,
-            state=_state(row, workflow, steps[row.id], {one.path: one for one in approvals[row.id]}),
-            scope=_scope(row, names[row.dealership_id]),
+            state=_state(row, workflow, steps[row.id], _answered(approvals[row.id], arrived[row.id])),
+            scope=_scope(row, places[row.dealership_id]),
             decisions={one.path: _decision(one) for one in approvals[row.id] if one.state in DECIDED},
+            arrivals={one.path: Arrival(one.event or {}) for one in arrived[row.id]},
+            depth=row.depth,
+            parent_id=row.parent_id if row.is_awaited else None,
+            root_id=row.root_id or row.id,
         )
         for row, claim, workflow in held
     ]
 
 
+def _answered(approvals: Sequence[ApprovalRow], arrived: Sequence[WaitRow]) -> frozenset[str]:
+    decided = {one.path for one in approvals if one.state in DECIDED}
+    return frozenset(decided | {one.path for one in arrived})
+
+
 def _state(
-    row: ExecutionRow,
-    workflow: CompiledWorkflow,
-    results: Sequence[StepResultRow],
-    approvals: Mapping[str, ApprovalRow],
+    row: ExecutionRow, workflow: CompiledWorkflow, results: Sequence[StepResultRow], answered: frozenset[str]
 ) -> ExecutionState:
+    is_failing = row.error is not None
     steps = {path: StepState() for path in workflow.steps}
+    if is_failing:
+        steps |= {path: StepState() for path in workflow.on_failure}
     for result in results:
-        steps[result.path] = _step(result, approvals.get(result.path))
+        loop = workflow.at(result.path).loop
+        if result.items is not None and loop is not None:
+            steps |= expanded(result.path, tuple(result.items), tuple(loop.body))
+    for result in results:
+        steps[result.path] = _step(result, result.path in answered)
+    for path, step in tuple(steps.items()):
+        if step.items is not None and step.status in OVER:
+            steps |= closed({one: found for one, found in steps.items() if read_path(one).loop == path})
+    if is_failing:
+        steps |= closed({path: step for path, step in steps.items() if path not in workflow.on_failure})
     return ExecutionState(
         status=Status(row.state),
         steps=steps,
@@ -68,7 +103,7 @@ def _state(
     )
 
 
-def _step(result: StepResultRow, approval: ApprovalRow | None) -> StepState:
+def _step(result: StepResultRow, is_answered: bool) -> StepState:
     status = StepStatus(result.state)
     if status is StepStatus.FAILED and result.retry_at is not None:
         status = StepStatus.PENDING
@@ -79,8 +114,9 @@ def _step(result: StepResultRow, approval: ApprovalRow | None) -> StepState:
         output=result.output or {},
         error=_error(result.error),
         retry_at=result.retry_at,
-        expires_at=None if approval is None else approval.expires_at,
-        is_answered=approval is not None and approval.state in DECIDED,
+        expires_at=result.expires_at,
+        is_answered=is_answered,
+        items=None if result.items is None else tuple(result.items),
     )
 
 
@@ -94,11 +130,15 @@ def _decision(row: ApprovalRow) -> Decision:
     return Decision(outcome, final, row.decided_by_name)
 
 
-def _scope(row: ExecutionRow, dealership: str) -> Mapping[str, object]:
+def _scope(row: ExecutionRow, place: _Place) -> Mapping[str, object]:
     return {
         "event": row.event,
         "vars": row.variables,
-        "execution": {"id": str(row.id), "subject": row.subject, "received_at": row.received_at.isoformat()},
+        "execution": {
+            "id": str(row.root_id or row.id),
+            "subject": row.subject,
+            "received_at": row.received_at.isoformat(),
+        },
         "organization": {"id": str(row.organization_id)},
-        "dealership": {"id": str(row.dealership_id), "name": dealership},
+        "dealership": {"id": str(row.dealership_id), "name": place.name, "time_zone": place.time_zone},
     }

@@ -15,8 +15,8 @@ from auterity_dagster.automatrix.event import Event
 from auterity_dagster.automatrix.inbound import ProspectOutcome, lead_details, lead_event_data
 from auterity_dagster.automatrix.lead import Lead, ReadLead, RejectedLead, WantedVehicle
 from auterity_dagster.storage.repositories.contacts import ensure_contact
+from auterity_dagster.storage.repositories.events import deliver
 from auterity_dagster.storage.repositories.outbox import announcement
-from auterity_dagster.storage.repositories.triggering import start_executions
 from auterity_dagster.storage.sealing import Cell, seal
 from auterity_dagster.storage.tables.inbound import InboundEventRow, LeadRow, VaultRow
 
@@ -129,7 +129,7 @@ async def _accept(session: AsyncSession, lead: Lead, *, event: InboundEventRow, 
         dedupe_key=f"lead.received:{event.dealership_id}:{lead.dedupe_key}",
         data=lead_event_data(lead, lead_id=lead_id, contact_id=contact_id),
     )
-    await start_executions(session, received)
+    await deliver(session, received)
     shown = {"lead_id": str(lead_id), "dealership_id": str(event.dealership_id), "flags": list(lead.flags)}
     announced = announcement(
         event.organization_id, topic=LEADS, kind="lead.received", payload=shown, now=event.received_at

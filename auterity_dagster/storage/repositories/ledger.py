@@ -11,10 +11,12 @@ import structlog
 
 from auterity_dagster.background import end_tasks
 from auterity_dagster.errors import Invalid
+from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.ports import Hold, HoldRequest, Settlement, UsageRecord
 from auterity_dagster.storage.repositories import ledger_statements as statements
 from auterity_dagster.storage.repositories.ledger_closing import Closing, ClosingQueue, close_holds
 from auterity_dagster.storage.repositories.ledger_connections import AWAY, LedgerConnections
+from auterity_dagster.storage.repositories.ledger_extending import extended
 from auterity_dagster.storage.repositories.ledger_holding import Holding
 
 _log = structlog.get_logger(__name__)
@@ -59,6 +61,9 @@ class PostgresLedger:
         if not 0 <= request.amount_nusd <= LARGEST_HOLD_NUSD:
             raise Invalid("One attempt may cost at most $1,000,000; ask for fewer tokens", field="max_tokens")
         return await self._holding.hold(request)
+
+    async def extend(self, hold: Hold, *, more_nusd: NanoUsd) -> Hold | None:
+        return await extended(self._connections, hold, more_nusd=more_nusd)
 
     async def settle(self, settlement: Settlement) -> None:
         closing = Closing(settlement.hold.id, "settled", settlement.cost_nusd, settlement.usage)

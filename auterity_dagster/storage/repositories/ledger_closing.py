@@ -12,8 +12,8 @@ import structlog
 
 from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.ports import UsageRecord
+from auterity_dagster.storage.group_commit import GroupCommit
 from auterity_dagster.storage.repositories import ledger_statements as statements
-from auterity_dagster.storage.repositories.ledger_batches import GroupCommit
 from auterity_dagster.storage.repositories.ledger_connections import AWAY, LedgerConnections
 
 _log = structlog.get_logger(__name__)

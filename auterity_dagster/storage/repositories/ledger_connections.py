@@ -78,6 +78,7 @@ class LedgerConnections:
     async def _connection(self) -> PipelinedConnection:
         """An idle connection or a new one; one that takes too long goes on opening, for whoever comes next."""
         deadline = asyncio.get_running_loop().time() + self._connect_within_s
+        earlier = frozenset(self._connecting)  # their failures may be of an outage that is over
         while not self._idle:
             if len(self._connecting) < self._size:
                 task = asyncio.create_task(self._connect())
@@ -85,7 +86,7 @@ class LedgerConnections:
                 task.add_done_callback(self._connecting.discard)
             left_s = max(deadline - asyncio.get_running_loop().time(), 0)
             done, _ = await asyncio.wait(self._connecting, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            errors = [error for ended in done if (error := ended.result()) is not None]
+            errors = [error for ended in done - earlier if (error := ended.result()) is not None]
             if errors and not self._idle:
                 raise errors[0]
             if not done and not self._idle:

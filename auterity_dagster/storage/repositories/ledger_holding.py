@@ -11,10 +11,17 @@ from psycopg.errors import DivisionByZero
 
 from auterity_dagster.errors import AuterityError, Conflict, NotAuthenticated, NotPermitted, Unavailable
 from auterity_dagster.money import NanoUsd
-from auterity_dagster.relaycore.budget import Enforcement, Window, budget_exceeded, refused
+from auterity_dagster.relaycore.budget import (
+    Enforcement,
+    Window,
+    budget_exceeded,
+    lacks_allowance,
+    refused,
+    without_allowance,
+)
 from auterity_dagster.relaycore.ports import Hold, HoldRequest
+from auterity_dagster.storage.group_commit import GroupCommit
 from auterity_dagster.storage.repositories import ledger_statements as statements
-from auterity_dagster.storage.repositories.ledger_batches import GroupCommit
 from auterity_dagster.storage.repositories.ledger_connections import AWAY, LedgerConnections
 from auterity_dagster.storage.repositories.ledger_windows import BudgetBooks
 
@@ -91,6 +98,17 @@ class Holding:
             together = _with_different_claims(waiting) if tries <= TOGETHER_TRIES else waiting[:1]
             requests = [wanted.request for wanted in together]
             version, windows = await self._books.windows(organization_id, requests)
+            lacking = [
+                wanted
+                for wanted, of_request in zip(together, windows, strict=True)
+                if lacks_allowance(wanted.request, of_request)
+            ]
+            if lacking:
+                self._books.forget(organization_id)
+                for wanted in lacking if tries > 1 else ():  # the book may have been read before the allowance was made
+                    if not wanted.answer.done():
+                        wanted.answer.set_exception(without_allowance(wanted.request))
+                continue
             try:
                 verdict = await self._try(organization_id, version, list(zip(together, windows, strict=True)))
             except DivisionByZero:

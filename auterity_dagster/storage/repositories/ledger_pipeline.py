@@ -57,12 +57,13 @@ class PipelinedConnection:
     async def _answers(self, count: int) -> list[pq.abc.PGresult]:
         """Flush, and read until the pipeline's end. The first error of the server is raised, then it is unusable."""
         pgconn, ready = self._pgconn, asyncio.Event()
-        loop = asyncio.get_running_loop()
+        # A connection that is lost has no socket any more, but the loop still watches its number: the next one gets it.
+        loop, socket = asyncio.get_running_loop(), pgconn.socket
         results: list[pq.abc.PGresult] = []
-        loop.add_reader(pgconn.socket, ready.set)
+        loop.add_reader(socket, ready.set)
         try:
             while pgconn.flush():
-                await _writable(loop, pgconn.socket)
+                await _writable(loop, socket)
             while True:
                 while not pgconn.is_busy():
                     result = pgconn.get_result()
@@ -81,7 +82,7 @@ class PipelinedConnection:
                 ready.clear()
                 pgconn.consume_input()
         finally:
-            loop.remove_reader(pgconn.socket)
+            loop.remove_reader(socket)
 
 
 async def _writable(loop: asyncio.AbstractEventLoop, socket: int) -> None:

@@ -112,6 +112,32 @@ SELECT verdict.ok, readiness.is_current, coalesce(readiness.barred, '{}'), coale
 FROM verdict, readiness
 """
 
+# A hold grows in the windows that it stands in, or not at all. It is locked first, as when it closes.
+EXTEND = """
+WITH grown AS MATERIALIZED (
+    SELECT h.id, h.window_ids FROM hold h
+    WHERE h.organization_id = %(organization_id)s AND h.id = %(hold_id)s AND h.state = 'held' FOR UPDATE),
+locked AS MATERIALIZED (
+    SELECT b.id, b.is_hard, b.cap_nusd - b.settled_nusd - b.held_nusd AS room_nusd FROM budget_window b
+    WHERE b.organization_id = %(organization_id)s AND b.id = ANY (ARRAY(SELECT unnest(window_ids) FROM grown))
+    ORDER BY b.id FOR UPDATE),
+verdict AS MATERIALIZED (
+    SELECT EXISTS (SELECT FROM grown) AND coalesce(bool_and(NOT is_hard OR %(more_nusd)s <= room_nusd), true) AS ok
+    FROM locked),
+raised AS (
+    UPDATE budget_window b SET held_nusd = b.held_nusd + %(more_nusd)s FROM locked l, verdict
+    WHERE b.organization_id = %(organization_id)s AND b.id = l.id AND verdict.ok
+        AND (NOT b.is_hard OR b.settled_nusd + b.held_nusd + %(more_nusd)s <= b.cap_nusd)
+    RETURNING b.id),
+lengthened AS (
+    UPDATE hold h SET amount_nusd = h.amount_nusd + %(more_nusd)s FROM grown g, verdict
+    WHERE h.organization_id = %(organization_id)s AND h.id = g.id AND verdict.ok
+    RETURNING h.id)
+SELECT verdict.ok, CASE WHEN verdict.ok THEN 1 / ((SELECT count(*) FROM raised) = (SELECT count(*) FROM locked)
+    AND (SELECT count(*) FROM lengthened) = 1)::int END FROM verdict
+"""
+
+# A shadow call freezes no key: whoever asked has no part in it, and its own allowance is used up.
 # A hold closes once. A settlement that comes after the reaper corrects what the reaper booked, once.
 CLOSE = """
 WITH closing AS (
@@ -188,7 +214,7 @@ used AS (
 frozen AS (
     UPDATE api_key k SET frozen_by_request_id = b.request_id FROM booking b
     WHERE k.organization_id = %(organization_id)s AND k.id = b.key_id AND b.due_nusd > b.amount_nusd
-        AND k.frozen_by_request_id IS NULL
+        AND k.frozen_by_request_id IS NULL AND b.purpose <> 'shadow'
     RETURNING k.id)
 SELECT (SELECT count(*) FROM closed), ARRAY(SELECT request_id FROM booking WHERE due_nusd > amount_nusd)
 """

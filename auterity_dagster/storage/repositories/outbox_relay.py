@@ -4,7 +4,7 @@ A number taken inside a transaction becomes visible out of order, and a client t
 below that commit later. Here one statement at a time numbers an organization's committed rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -88,9 +88,19 @@ async def after(session: AsyncSession, cursors: Mapping[str, int], *, limit: int
         return []
     wanted = [(OutboxRow.topic == topic) & (OutboxRow.position > cursor) for topic, cursor in cursors.items()]
     query = select(OutboxRow).where(OutboxRow.position.is_not(None), or_(*wanted)).order_by(OutboxRow.position)
+    return _events(await session.scalars(query.limit(limit)))
+
+
+async def beyond(session: AsyncSession, position: int, *, limit: int) -> list[LiveEvent]:
+    """Return every topic's rows beyond a position, in order, at most `limit`."""
+    query = select(OutboxRow).where(OutboxRow.position > position).order_by(OutboxRow.position)
+    return _events(await session.scalars(query.limit(limit)))
+
+
+def _events(rows: Iterable[OutboxRow]) -> list[LiveEvent]:
     return [
         LiveEvent(row.topic, row.position, row.type, row.payload, row.created_at)
-        for row in await session.scalars(query.limit(limit))
+        for row in rows
         if row.position is not None
     ]
 

@@ -1,13 +1,16 @@
 """Measured outcomes in the object store, and which predictor each alias of an organization names."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from auterity_dagster.relaycore.predicted_quality import PublishedPredictor
+from auterity_dagster.storage.repositories.gate_verdicts import passes
 from auterity_dagster.storage.tables.analytics import OutcomeSetRow, RoutingPredictorRow
 
 PredictorAlias = Literal["champion", "challenger"]
@@ -25,6 +28,19 @@ def add_outcome_set(session: Session, organization_id: UUID, *, digest: str, sou
 def outcome_sets(session: Session) -> Sequence[OutcomeSetRow]:
     """Return the organization's sets, the oldest first."""
     return session.scalars(select(OutcomeSetRow).order_by(OutcomeSetRow.recorded_at, OutcomeSetRow.digest)).all()
+
+
+async def published_predictors(session: AsyncSession) -> tuple[PublishedPredictor, ...]:
+    """Return what each alias of the organization names, with the newest verdict on it."""
+    verdict = passes(RoutingPredictorRow.artefact_digest.expression).correlate(RoutingPredictorRow).scalar_subquery()
+    rows = await session.execute(
+        select(RoutingPredictorRow.alias, RoutingPredictorRow.artefact_digest, verdict).order_by(
+            RoutingPredictorRow.alias
+        )
+    )
+    return tuple(
+        PublishedPredictor(cast(PredictorAlias, alias), digest, bool(is_passing)) for alias, digest, is_passing in rows
+    )
 
 
 def publish_predictor(

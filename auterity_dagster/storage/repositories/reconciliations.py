@@ -1,5 +1,6 @@
 """Booking what a provider's bill says: adjustments of closed holds, and a record of each comparison."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -9,7 +10,9 @@ import orjson
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
+from auterity_dagster.errors import Invalid
 from auterity_dagster.money import NanoUsd
+from auterity_dagster.relaycore.bill_file import read_bill
 from auterity_dagster.relaycore.reconciliation import BillLine, BookedCall, Reconciliation, reconcile
 from auterity_dagster.storage.repositories import audit
 from auterity_dagster.storage.repositories.audit import organization_of
@@ -29,6 +32,24 @@ class Bill:
     until: date
     digest: str
     lines: Sequence[BillLine]
+
+
+def bill_from(text: str, *, is_csv: bool, provider: str, since: date | None, until: date | None) -> Bill:
+    """Read a bill; its days are those given, or those that its lines name. Raises `Invalid`."""
+    lines = read_bill(text.splitlines(), is_csv=is_csv)
+    days = [line.day for line in lines if line.day is not None]
+    since, until = since or min(days, default=None), until or max(days, default=None)
+    if since is None or until is None:
+        raise Invalid("The bill's lines name no days: say which ones it covers")
+    return Bill(provider, since, until, hashlib.sha256(text.encode()).hexdigest(), lines)
+
+
+def is_booked(session: Session, provider: str, digest: str) -> bool:
+    """True if a bill with these bytes was compared before."""
+    same = select(ReconciliationRow.id).where(
+        ReconciliationRow.provider == provider, ReconciliationRow.bill_digest == digest
+    )
+    return session.scalar(same.limit(1)) is not None
 
 
 def book(session: Session, bill: Bill) -> ReconciliationRow:

@@ -3,21 +3,30 @@
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import Text, bindparam, cast, column, delete, func, select
+from sqlalchemy import Row, Text, bindparam, cast, column, delete, func, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from auterity_dagster.relaycore.catalog import Alias, ServedCandidate, ServedDeployment
+from auterity_dagster.relaycore.catalog import Alias, DeploymentOverride, ServedCandidate, ServedDeployment
+from auterity_dagster.relaycore.predicted_quality import PublishedPredictor
+from auterity_dagster.relaycore.pricing import Price
 from auterity_dagster.relaycore.quality import QualityEvidence
 from auterity_dagster.relaycore.rate_limit import RateLimit
+from auterity_dagster.storage.repositories.deployment_overrides import deployment_overrides
 from auterity_dagster.storage.repositories.gate_verdicts import passes
+from auterity_dagster.storage.repositories.outcome_sets import published_predictors
+from auterity_dagster.storage.repositories.prices import own_prices
 from auterity_dagster.storage.repositories.rate_limits import rate_limits
+from auterity_dagster.storage.repositories.steering_policies import PolicyVersion, active_version
 from auterity_dagster.storage.tables.routing import DeploymentRow, RequestRow, RouteQualityRow
 from auterity_dagster.storage.tables.steering import DecisionContextRow
+
+TRAFFIC_ROWS = 20_000
+"""So many requests of a window are enough to see it drift; ids are random, so they are any of a day's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,10 @@ class RoutingState:
     served: tuple[ServedCandidate, ...]
     evidence: tuple[QualityEvidence, ...]
     limits: Mapping[UUID, RateLimit]
+    active_policy: PolicyVersion | None
+    predictors: tuple[PublishedPredictor, ...]
+    own_prices: tuple[Price, ...]
+    overrides: Mapping[str, DeploymentOverride]
 
 
 def publish_deployment(session: Session, served: ServedDeployment) -> None:
@@ -74,7 +87,7 @@ def record_quality(session: Session, evidence: QualityEvidence) -> None:
 
 
 async def routing_state(session: AsyncSession) -> RoutingState:
-    """Read the organization's served deployments, each with the newest verdict on its digest, evidence and limits."""
+    """Read the organization's served deployments, each with the newest verdict on its digest; what else steers it."""
     verdict = passes(DeploymentRow.artefact_digest.expression).correlate(DeploymentRow).scalar_subquery()
     served = await session.execute(select(DeploymentRow, verdict).order_by(DeploymentRow.id, DeploymentRow.alias))
     evidence = await session.scalars(select(RouteQualityRow))
@@ -82,6 +95,10 @@ async def routing_state(session: AsyncSession) -> RoutingState:
         served=tuple(ServedCandidate(_served(row), bool(is_passing)) for row, is_passing in served),
         evidence=tuple(_evidence(row) for row in evidence),
         limits={limit.subject_id: limit for limit in await rate_limits(session)},
+        active_policy=await active_version(session),
+        predictors=await published_predictors(session),
+        own_prices=await own_prices(session),
+        overrides=await deployment_overrides(session),
     )
 
 
@@ -93,13 +110,15 @@ def quality_evidence(session: Session) -> tuple[QualityEvidence, ...]:
 async def add_requests(session: AsyncSession, rows: str) -> None:
     """Store finished requests of one organization: a JSON list of objects with a value for each column.
 
+    A request that is there already stays: a commit whose answer was lost is tried again.
     One statement and one parameter for all of them: a request costs here a hundredth of what an ORM object costs.
     """
     table = RequestRow.metadata.tables[RequestRow.__tablename__]
     typed = (column(one.name, one.type) for one in table.columns)
     recordset = func.jsonb_to_recordset(cast(bindparam(None, rows, type_=Text()), JSONB)).table_valued(*typed)
     names = [one.name for one in table.columns]
-    await session.execute(insert(table).from_select(names, select(recordset.render_derived(with_types=True))))
+    query = select(recordset.render_derived(with_types=True))
+    await session.execute(insert(table).from_select(names, query).on_conflict_do_nothing())
 
 
 async def add_decision_context(
@@ -127,6 +146,27 @@ async def recent_requests(
     if dealership_ids is not None:
         query = query.where(RequestRow.dealership_id.in_(dealership_ids))
     return (await session.scalars(query)).all()
+
+
+def traffic(
+    session: Session, *, since: date, until: date
+) -> Sequence[Row[str | None, str | None, str, bool, int | None, int | None, int]]:
+    """Return task, deployment, outcome, streaming, tokens of prompt and answer, and latency of some days' requests."""
+    query = (
+        select(
+            RequestRow.task,
+            RequestRow.deployment_id,
+            RequestRow.outcome,
+            RequestRow.is_stream,
+            RequestRow.prompt_tokens,
+            RequestRow.completion_tokens,
+            RequestRow.latency_ms,
+        )
+        .where(RequestRow.day >= since, RequestRow.day <= until)
+        .order_by(RequestRow.day.desc(), RequestRow.id)
+        .limit(TRAFFIC_ROWS)
+    )
+    return session.execute(query).all()
 
 
 async def request_by_id(session: AsyncSession, request_id: UUID) -> RequestRow | None:

@@ -49,12 +49,22 @@ def mlflow_run_of(session: Session, stage_key: str) -> str | None:
     return session.scalar(select(TrainingStageRow.mlflow_run_id).where(TrainingStageRow.stage_key == stage_key))
 
 
-def finish_stage(session: Session, *, stage_key: str, artefact_digest: str, metrics: Mapping[str, Any]) -> None:
-    """Note the artefact of a finished stage."""
-    session.execute(
+def finish_stage(session: Session, *, stage_key: str, artefact_digest: str, metrics: Mapping[str, Any]) -> int:
+    """Note the artefact of a finished stage; return what all its attempts cost, in nano-dollars."""
+    return session.execute(
         update(TrainingStageRow)
         .where(TrainingStageRow.stage_key == stage_key)
         .values(state="finished", artefact_digest=artefact_digest, metrics=dict(metrics), finished_at=func.now())
+        .returning(TrainingStageRow.cost_nusd)
+    ).scalar_one()
+
+
+def add_cost(session: Session, *, stage_key: str, cost_nusd: int) -> None:
+    """Add what an attempt cost."""
+    session.execute(
+        update(TrainingStageRow)
+        .where(TrainingStageRow.stage_key == stage_key)
+        .values(cost_nusd=TrainingStageRow.cost_nusd + cost_nusd)
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from auterity_dagster.money import NanoUsd
 from auterity_dagster.relaycore.latency_histogram import STEPS_PER_DOUBLING
+from auterity_dagster.storage.repositories.kept_answers import CACHE_HIT
 from auterity_dagster.storage.repositories.usage import UsageFilter
 from auterity_dagster.storage.tables.analytics import UsageDayRow
 from auterity_dagster.storage.tables.ledger import UsageRow
@@ -119,7 +120,7 @@ def _folded(rows: Iterable[Sequence[Any]]) -> list[UsageGroup]:
         key = (day, task, deployment_id, dealership_id, purpose)
         group = groups.setdefault(key, UsageGroup(day, task, deployment_id, dealership_id, purpose))
         group.attempts += count
-        group.ok += count if outcome == "ok" else 0
+        group.ok += count if outcome in ("ok", CACHE_HIT) else 0
         group.unreported += unreported
         group.prompt_tokens += int(row[10])
         group.cached_tokens += int(row[11])

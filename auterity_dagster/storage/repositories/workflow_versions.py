@@ -10,11 +10,12 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from auterity_dagster.automatrix.compiled_workflow import CompiledWorkflow
 from auterity_dagster.automatrix.expression import ExpressionEngine
-from auterity_dagster.automatrix.publication import CompiledWorkflow, compile_document
+from auterity_dagster.automatrix.publication import compile_document
 from auterity_dagster.automatrix.schedule import next_fire_at
 from auterity_dagster.automatrix.trigger import resolved_variables
-from auterity_dagster.automatrix.workflow import EventTrigger
+from auterity_dagster.automatrix.workflow import CalledTrigger, EventTrigger
 from auterity_dagster.errors import Conflict, NotFound
 from auterity_dagster.storage.tables.identity import DealershipRow
 from auterity_dagster.storage.tables.workflows import WorkflowRow, WorkflowTriggerRow, WorkflowVersionRow
@@ -103,12 +104,16 @@ async def publish(
 
 
 async def set_state(session: AsyncSession, key: str, state: str) -> None:
-    """Pause, resume or archive: events and schedules of one that is not active start nothing. Raises `NotFound`."""
-    found = await session.scalar(
-        update(WorkflowRow).where(WorkflowRow.key == key).values(state=state).returning(WorkflowRow.id)
-    )
+    """Pause, resume or archive: events and schedules of one that is not active start nothing.
+
+    Raises `NotFound`, and `Conflict` for one that was never published.
+    """
+    found = await session.scalar(select(WorkflowRow).where(WorkflowRow.key == key).with_for_update())
     if found is None:
         raise NotFound(f"there is no workflow {key!r}")
+    if found.active_version_id is None and state != "archived":
+        raise Conflict(f"workflow {key!r} was never published", code="not_published")
+    await session.execute(update(WorkflowRow).where(WorkflowRow.key == key).values(state=state))
 
 
 async def set_variables(
@@ -137,6 +142,14 @@ async def list_workflows(session: AsyncSession) -> Sequence[tuple[WorkflowRow, W
         .order_by(WorkflowRow.key)
     )
     return [(workflow, version) for workflow, version in rows]
+
+
+async def list_unpublished(session: AsyncSession) -> Sequence[WorkflowRow]:
+    """Return the workflows that have no version yet, by key."""
+    rows = await session.scalars(
+        select(WorkflowRow).where(WorkflowRow.active_version_id.is_(None)).order_by(WorkflowRow.key)
+    )
+    return rows.all()
 
 
 async def list_versions(session: AsyncSession, key: str) -> Sequence[WorkflowVersionRow]:
@@ -194,6 +207,8 @@ async def _arm_triggers(
         }
         if isinstance(trigger, EventTrigger):
             session.add(WorkflowTriggerRow(**own, id=uuid4(), event_type=trigger.event))
+            continue
+        if isinstance(trigger, CalledTrigger):
             continue
         for dealership_id, time_zone in dealerships:
             due = next_fire_at(trigger.cron, after=now, time_zone=time_zone)

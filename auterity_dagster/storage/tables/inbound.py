@@ -114,7 +114,7 @@ class VaultRow(Base):
 
 
 class InventoryVehicleRow(Base):
-    """One vehicle of a dealership's feed; the price is the total price."""
+    """One vehicle of a dealership's feed; the price is the total price, `listed_at` when it first came."""
 
     __tablename__ = "inventory_vehicle"
 
@@ -130,6 +130,7 @@ class InventoryVehicleRow(Base):
     trim: Mapped[str | None]
     price_nusd: Mapped[int | None]
     odometer: Mapped[int | None]
+    listed_at: Mapped[datetime]
     fed_at: Mapped[datetime]
 
 

@@ -50,6 +50,25 @@ class BudgetWindowRow(Base):
     alerted_percent: Mapped[int]
 
 
+class BudgetProposalRow(Base):
+    """A cap above what one person may set alone: it waits for another one, who agrees or not."""
+
+    __tablename__ = "budget_proposal"
+
+    organization_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    budget_id: Mapped[UUID]
+    version: Mapped[int]
+    cap_nusd: Mapped[int]
+    alert_percents: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    state: Mapped[str]
+    proposed_by: Mapped[UUID]
+    proposed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+    decided_by: Mapped[UUID | None]
+    decided_at: Mapped[datetime | None]
+
+
 class BudgetAlertRow(Base):
     """A window's spend has reached a percentage of its cap; written with the booking, announced soon after."""
 

@@ -1,4 +1,4 @@
-"""Tables of model specialisation: finished training stages, gate verdicts, what each scope serves and why."""
+"""Tables of model specialisation: training stages, verdicts, releases, what each scope serves and why, retraining."""
 
 from datetime import datetime
 from typing import Any
@@ -41,22 +41,51 @@ class GateVerdictRow(Base):
     profile: Mapped[str] = mapped_column(Text)
     champion_digest: Mapped[str] = mapped_column(Text)
     report_digest: Mapped[str] = mapped_column(Text)
+    dataset_digest: Mapped[str | None] = mapped_column(Text)
     reasons: Mapped[list[Any]]
     decided_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
 
 
+class ReleasedArtefactRow(Base):
+    """An artefact that passed the gate, with all that routing must know to send requests to it."""
+
+    __tablename__ = "released_artefact"
+
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organization.id"), primary_key=True)
+    scope: Mapped[str] = mapped_column(Text, primary_key=True)
+    artefact_digest: Mapped[str] = mapped_column(Text, primary_key=True)
+    verdict_digest: Mapped[str] = mapped_column(Text)
+    may_route: Mapped[str] = mapped_column(Text)
+    registered_name: Mapped[str] = mapped_column(Text)
+    registered_version: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(Text)
+    price_key: Mapped[str] = mapped_column(Text)
+    context_tokens: Mapped[int]
+    output_tokens: Mapped[int]
+    tasks: Mapped[list[Any]]
+    families: Mapped[list[Any]]
+    released_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class ServingStateRow(Base):
-    """The artefact that a scope serves; it changes by one guarded update only."""
+    """The artefact that a scope serves (None: the base route) and its challenger; changed by one guarded update only.
+
+    A challenger at 0 % answers in the shadow.
+    """
 
     __tablename__ = "serving_state"
 
     organization_id: Mapped[UUID] = mapped_column(ForeignKey("organization.id"), primary_key=True)
     scope: Mapped[str] = mapped_column(Text, primary_key=True)
-    current_digest: Mapped[str] = mapped_column(Text)
+    current_digest: Mapped[str | None] = mapped_column(Text)
     previous_digest: Mapped[str | None] = mapped_column(Text)
     sequence: Mapped[int]
     pinned_by: Mapped[str | None] = mapped_column(Text)
+    challenger_digest: Mapped[str | None] = mapped_column(Text)
+    challenger_percent: Mapped[int]
+    challenger_since: Mapped[datetime | None]
+    projected_sequence: Mapped[int]
 
 
 class SwitchLedgerRow(Base):
@@ -68,7 +97,7 @@ class SwitchLedgerRow(Base):
     scope: Mapped[str] = mapped_column(Text, primary_key=True)
     sequence: Mapped[int] = mapped_column(primary_key=True)
     from_digest: Mapped[str | None] = mapped_column(Text)
-    to_digest: Mapped[str] = mapped_column(Text)
+    to_digest: Mapped[str | None] = mapped_column(Text)
     weight_percent: Mapped[int]
     state: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
@@ -76,3 +105,56 @@ class SwitchLedgerRow(Base):
     actor: Mapped[str] = mapped_column(Text)
     idempotency_key: Mapped[str] = mapped_column(Text)
     recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class PairwiseRow(Base):
+    """Which of two models answered one request better: the champion or its challenger, which answered in the shadow."""
+
+    __tablename__ = "answer_comparison"
+
+    organization_id: Mapped[UUID] = mapped_column(primary_key=True)
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    request_id: Mapped[UUID] = mapped_column(primary_key=True)
+    champion_digest: Mapped[str | None]
+    challenger_digest: Mapped[str]
+    winner: Mapped[str]
+    decided_by: Mapped[str]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class PromotionRow(Base):
+    """A promotion to all of the traffic that one person asked for and another has to agree to."""
+
+    __tablename__ = "promotion_request"
+
+    organization_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    scope: Mapped[str]
+    from_digest: Mapped[str | None]
+    to_digest: Mapped[str]
+    reason: Mapped[str]
+    state: Mapped[str]
+    requested_by: Mapped[UUID]
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    decided_by: Mapped[UUID | None]
+    decided_at: Mapped[datetime | None]
+
+
+class RetrainRequestRow(Base):
+    """A reason to train a scope again; at most one is open for a scope."""
+
+    __tablename__ = "retrain_request"
+
+    organization_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    scope: Mapped[str]
+    reason: Mapped[str]
+    evidence: Mapped[dict[str, Any]]
+    budget_nusd: Mapped[int]
+    recipe: Mapped[str]
+    configuration: Mapped[dict[str, Any]]
+    state: Mapped[str]
+    opened_by: Mapped[str]
+    opened_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    run_id: Mapped[str | None]
+    closed_at: Mapped[datetime | None]

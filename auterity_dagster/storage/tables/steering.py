@@ -1,4 +1,4 @@
-"""Tables of steering: versions of policies, an organization's own prices, what decisions were made from."""
+"""Tables of steering: versions of policies, own prices, what is set for deployments, what decisions were made from."""
 
 from datetime import date, datetime
 from typing import Any
@@ -47,6 +47,21 @@ class PriceRow(Base):
     approved_at: Mapped[datetime | None]
 
 
+class DeploymentOverrideRow(Base):
+    """What people set for one deployment: off, or a smaller share. Who set what when, the audit log keeps."""
+
+    __tablename__ = "deployment_override"
+
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organization.id"), primary_key=True)
+    deployment_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    is_off: Mapped[bool]
+    weight_percent: Mapped[int | None]
+    note: Mapped[str] = mapped_column(Text)
+    version: Mapped[int]
+    changed_by: Mapped[UUID]
+    changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class DecisionContextRow(Base):
     """A policy's text or a catalogue's document, under its digest: what stored decisions were made from."""
 
@@ -57,3 +72,39 @@ class DecisionContextRow(Base):
     digest: Mapped[str] = mapped_column(Text, primary_key=True)
     content: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ShadowPairRow(Base):
+    """A request that was answered and its copy that went elsewhere: how both ended, and digests of what they said."""
+
+    __tablename__ = "shadow_pair"
+
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organization.id"), primary_key=True)
+    shadow_request_id: Mapped[UUID] = mapped_column(primary_key=True)
+    request_id: Mapped[UUID]
+    rule: Mapped[str] = mapped_column(Text)
+    task: Mapped[str | None] = mapped_column(Text)
+    served_deployment_id: Mapped[str] = mapped_column(Text)
+    served_artefact_digest: Mapped[str] = mapped_column(Text)
+    served_answer_digest: Mapped[bytes | None]
+    served_latency_ms: Mapped[int]
+    served_cost_nusd: Mapped[int | None]
+    shadow_deployment_id: Mapped[str] = mapped_column(Text)
+    shadow_artefact_digest: Mapped[str] = mapped_column(Text)
+    shadow_outcome: Mapped[str] = mapped_column(Text)
+    shadow_answer_digest: Mapped[bytes | None]
+    shadow_latency_ms: Mapped[int]
+    shadow_cost_nusd: Mapped[int | None]
+    happened_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ShadowTextRow(Base):
+    """What was asked and what both said in a pair that waits for its comparison; sealed, and deleted with it."""
+
+    __tablename__ = "shadow_text"
+
+    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organization.id"), primary_key=True)
+    shadow_request_id: Mapped[UUID] = mapped_column(primary_key=True)
+    shadow_artefact_digest: Mapped[str] = mapped_column(Text)
+    sealed: Mapped[bytes]
+    kept_at: Mapped[datetime] = mapped_column(server_default=func.now())

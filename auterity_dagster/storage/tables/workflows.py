@@ -25,6 +25,20 @@ class WorkflowRow(Base):
     created_at: Mapped[datetime]
 
 
+class WorkflowDraftRow(Base):
+    """What somebody works on; `revision` counts the changes."""
+
+    __tablename__ = "workflow_draft"
+
+    organization_id: Mapped[UUID] = mapped_column(primary_key=True)
+    workflow_id: Mapped[UUID] = mapped_column(primary_key=True)
+    revision: Mapped[int]
+    definition: Mapped[dict[str, Any]]
+    note: Mapped[str]
+    edited_by: Mapped[UUID]
+    edited_at: Mapped[datetime]
+
+
 class WorkflowVersionRow(Base):
     """A published definition, immutable: the application role may not update this table."""
 
@@ -89,6 +103,30 @@ class ServiceDueRow(Base):
     due_at: Mapped[datetime]
 
 
+class CustomerVehicleRow(Base):
+    """A vehicle that a customer owns: the rows of the audience `vehicles_with_open_recalls`.
+
+    The keys are make and model as recalls are compared by.
+    """
+
+    __tablename__ = "customer_vehicle"
+
+    organization_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    dealership_id: Mapped[UUID]
+    external_key: Mapped[str]
+    contact_id: Mapped[UUID]
+    customer_name: Mapped[str]
+    channel: Mapped[str]
+    vin: Mapped[str | None]
+    make: Mapped[str]
+    vehicle_model: Mapped[str]
+    make_key: Mapped[str]
+    vehicle_model_key: Mapped[str]
+    year: Mapped[int]
+    changed_at: Mapped[datetime]
+
+
 class ExecutionRow(Base):
     """One run of a workflow version for one subject; `ready_at` is the only scheduling column."""
 
@@ -115,10 +153,21 @@ class ExecutionRow(Base):
     deadline_at: Mapped[datetime]
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+    depth: Mapped[int]
+    parent_id: Mapped[UUID | None]
+    parent_path: Mapped[str | None]
+    is_awaited: Mapped[bool]
+    outputs: Mapped[dict[str, Any] | None]
+    blocked_on: Mapped[str | None]
+    replay_of: Mapped[UUID | None]
+    root_id: Mapped[UUID | None]
 
 
 class StepResultRow(Base):
-    """One attempt at one step: the journal. `starts` counts how often a worker began this same attempt."""
+    """One attempt at one step: the journal. `starts` counts how often a worker began this same attempt.
+
+    `expires_at` belongs to one that waits, `items` to a `for_each`.
+    """
 
     __tablename__ = "step_result"
 
@@ -138,6 +187,8 @@ class StepResultRow(Base):
     completion_tokens: Mapped[int | None]
     cost_nusd: Mapped[int | None]
     retry_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    items: Mapped[list[Any] | None]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
@@ -162,6 +213,38 @@ class ApprovalRow(Base):
     decided_at: Mapped[datetime | None]
     expires_at: Mapped[datetime]
     created_at: Mapped[datetime]
+
+
+class WaitRow(Base):
+    """What a parked step waits for beside a person: a time, or an event before it; the row's state says which came."""
+
+    __tablename__ = "wait"
+
+    organization_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    dealership_id: Mapped[UUID]
+    execution_id: Mapped[UUID]
+    path: Mapped[str]
+    event_type: Mapped[str | None]
+    match_key: Mapped[str]
+    match: Mapped[dict[str, Any]]
+    state: Mapped[str]
+    expires_at: Mapped[datetime]
+    event: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+
+class ConcurrencySlotRow(Base):
+    """One of the places that executions with the same key share: it is its holder's."""
+
+    __tablename__ = "concurrency_slot"
+
+    organization_id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    slot: Mapped[int] = mapped_column(primary_key=True)
+    execution_id: Mapped[UUID]
+    taken_at: Mapped[datetime]
 
 
 class SideEffectRow(Base):

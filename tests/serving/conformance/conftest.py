@@ -7,17 +7,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import anthropic
 import openai
-import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from auterity_dagster.embedded.postgres import PostgresServer
 from auterity_dagster.embedded.secrets import ensure_secrets
 from auterity_dagster.embedded.valkey import ValkeyServer
 from auterity_dagster.relaycore.catalog import ServedDeployment
@@ -29,7 +25,7 @@ from auterity_dagster.storage.repositories.gate_verdicts import add_verdict
 from auterity_dagster.storage.repositories.routing import publish_deployment
 from auterity_dagster.storage.tables.specialisation import GateVerdictRow
 from auterity_dagster.training.tiny_model import write_tiny_model
-from tests.conftest import APPLICATION_PASSWORD, TEMPLATE, DatabaseUrls
+from tests.conftest import DatabaseUrls, FreshDatabases
 from tests.fakes.gateway_stack import ROOT, Stack, running_stack
 from tests.fakes.gateway_thread import RunningGateway, gateway_in_a_thread
 from tests.fakes.served import served
@@ -70,22 +66,17 @@ def full_kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture(scope="session")
 def gateway(
-    postgres: PostgresServer, redis_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+    fresh_databases: FreshDatabases, redis_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningGateway]:
     """OpenAI's and Anthropic's addresses are the sandbox's; our own model server serves the tiny model."""
     folder = tmp_path_factory.mktemp("conformance")
-    name = f"conformance_{uuid4().hex}"
-    with psycopg.connect(postgres.url(), autocommit=True) as connection:
-        connection.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(TEMPLATE)))
-    urls = DatabaseUrls(
-        owner=postgres.url(name), application=postgres.url(name, user="auterity_app", password=APPLICATION_PASSWORD)
-    )
+    with fresh_databases.one() as urls:
 
-    def opened() -> AbstractAsyncContextManager[Stack]:
-        return _stack(urls, redis_server.url, folder)
+        def opened() -> AbstractAsyncContextManager[Stack]:
+            return _stack(urls, redis_server.url, folder)
 
-    with gateway_in_a_thread(opened, application_url=urls.application, secrets_dir=folder / "secrets") as running:
-        yield running
+        with gateway_in_a_thread(opened, application_url=urls.application, secrets_dir=folder / "secrets") as running:
+            yield running
 
 
 @pytest.fixture

@@ -1,20 +1,19 @@
 """What was spent, how fast and how well it was answered, and what it would have cost elsewhere."""
 
-import asyncio
 from collections import defaultdict
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Annotated
 
 from fastapi import Query
 from pydantic import BaseModel
 
-from auterity_dagster.errors import Invalid
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.identity.principal import Principal
-from auterity_dagster.relaycore.price_list import load_prices
-from auterity_dagster.relaycore.pricing import Price, cost_elsewhere
+from auterity_dagster.relaycore.pricing import cost_elsewhere
 from auterity_dagster.relaycore.quality import EVALUATION, QualityEvidence, label_weight, posterior
+from auterity_dagster.serving.api.day_range import day_range
 from auterity_dagster.serving.api.state import ApiState, State
+from auterity_dagster.serving.api.steering import price_list
 from auterity_dagster.serving.api.usage_table import By, UsageRead, usage_rows
 from auterity_dagster.serving.api.whole_organization import require_whole_organization
 from auterity_dagster.serving.authentication import CurrentPrincipal
@@ -25,7 +24,6 @@ from auterity_dagster.storage.repositories.usage import UsageFilter
 from auterity_dagster.storage.repositories.usage_days import usage_groups
 
 router = DeclaredRouter(tags=["Analytics"])
-DEFAULT_DAYS, MAX_DAYS = 30, 400
 
 
 class SourceRead(BaseModel):
@@ -127,7 +125,8 @@ async def read_savings(
 ) -> SavingsRead:
     """Return what was saved against sending the same tokens to one model, priced as of now."""
     wanted = _wanted(state, principal, since, until)
-    price = await asyncio.to_thread(_price, state, baseline_price_key)
+    listed = await price_list(state, principal.organization_id)
+    price = listed.in_force(baseline_price_key, state.clock.now())
     async with state.database.begin(principal.organization_id) as session:
         rows = await usage.usage_by_deployment(session, wanted)
         counts = await usage.token_counts(session, wanted)
@@ -158,11 +157,8 @@ async def read_savings(
 
 
 def _wanted(state: ApiState, principal: Principal, since: date | None, until: date | None) -> UsageFilter:
-    until = until or state.clock.now().date()
-    since = since or until - timedelta(days=DEFAULT_DAYS)
-    if not timedelta(0) <= until - since <= timedelta(days=MAX_DAYS):
-        raise Invalid(f"A time has 1 to {MAX_DAYS} days, and its end is not before its beginning.", field="since")
-    return UsageFilter(since=since, until=until, dealership_ids=principal.dealership_ids)
+    first, last = day_range(state.clock, since, until)
+    return UsageFilter(since=first, until=last, dealership_ids=principal.dealership_ids)
 
 
 def _quality(key: tuple[str, str], evidence: list[QualityEvidence], *, now: datetime) -> QualityRead:
@@ -183,7 +179,3 @@ def _quality(key: tuple[str, str], evidence: list[QualityEvidence], *, now: date
             for one in sorted(evidence, key=lambda one: one.source)
         ],
     )
-
-
-def _price(state: ApiState, price_key: str) -> Price:
-    return load_prices(state.settings.config_dir / "prices.yaml").in_force(price_key, state.clock.now())

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from auterity_dagster.errors import Conflict, Invalid
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.identity.principal import Principal
+from auterity_dagster.relaycore.allowance import EXPLORATION, SHADOW
 from auterity_dagster.serving.api.state import State
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
@@ -17,6 +18,9 @@ from auterity_dagster.storage.repositories.api_keys import SYSTEM_PURPOSES, Stor
 
 router = DeclaredRouter(prefix="/api-keys", tags=["API keys"])
 BODY_LIMIT_BYTES = 16_384
+RESERVED_PURPOSES = frozenset({*SYSTEM_PURPOSES, SHADOW, EXPLORATION})
+"""What the organization's services use, and what calls are for that nobody asked for: budgets treat them otherwise."""
+
 Purpose = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -75,7 +79,7 @@ async def list_api_keys(state: State, principal: CurrentPrincipal) -> list[ApiKe
 async def add_api_key(state: State, principal: CurrentPrincipal, write: ApiKeyAdd) -> ApiKeyAdded:
     """Make a key; it never does more than its maker may do at the time it is used."""
     principal.require_grantable(write.scopes, dealership_ids=write.dealership_ids)
-    if not write.purposes.isdisjoint(SYSTEM_PURPOSES):
+    if not write.purposes.isdisjoint(RESERVED_PURPOSES):
         raise Invalid("this purpose belongs to the organization's own services", field="purposes")
     lifetime = timedelta(days=write.expires_in_days) if write.expires_in_days is not None else None
     async with state.database.begin(principal.organization_id) as session:
@@ -109,12 +113,13 @@ async def add_api_key(state: State, principal: CurrentPrincipal, write: ApiKeyAd
     problems=(409,),
 )
 async def revoke_api_key(state: State, principal: CurrentPrincipal, key_id: UUID) -> None:
-    """End a key for good, within seconds everywhere."""
+    """End a key for good, within about a second everywhere."""
     async with state.database.begin(principal.organization_id) as session:
         key = await api_keys.get(session, key_id)
         _require_may_revoke(principal, key)
         await api_keys.revoke(session, key_id)
         await audit.append(session, actor=principal, action="api_key.revoked", subject=f"api_key/{key_id}", details={})
+    await state.key_epochs.renew(principal.organization_id)
 
 
 def _require_may_revoke(principal: Principal, key: StoredKey) -> None:

@@ -1,12 +1,15 @@
 """Approvals: what waits for the caller, and their decision."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
 
+from auterity_dagster.errors import Conflict, Invalid, NotFound, NotPermitted
 from auterity_dagster.identity.permission import Permission
+from auterity_dagster.identity.principal import Principal
 from auterity_dagster.serving.api.state import State
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
@@ -15,6 +18,8 @@ from auterity_dagster.storage.tables.workflows import ApprovalRow
 
 router = DeclaredRouter(prefix="/approvals", tags=["approvals"])
 BODY_LIMIT_BYTES = 16 * 1024
+GROUP_LIMIT = 200
+GROUP_BODY_LIMIT_BYTES = 512 * 1024
 READ: dict[str, Any] = {
     "authentication": "user",
     "permission": Permission.APPROVAL_DECIDE,
@@ -30,6 +35,28 @@ class DecisionWrite(BaseModel):
 
     decision: Literal["approved", "rejected"]
     final: dict[str, str] = {}
+
+
+class GroupedDecision(DecisionWrite):
+    """The decision of one approval of a list."""
+
+    approval_id: UUID
+
+
+class GroupDecisionWrite(BaseModel):
+    """What is decided of a list; an approval that is not in it stays open."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decisions: Annotated[tuple[GroupedDecision, ...], Field(min_length=1, max_length=GROUP_LIMIT)]
+
+
+class GroupDecisionRead(BaseModel):
+    """What became of one decision: the approval's state, or the reason why it was not taken."""
+
+    approval_id: UUID
+    state: str | None
+    problem: str | None
 
 
 class ApprovalRead(BaseModel):
@@ -52,10 +79,12 @@ class ApprovalRead(BaseModel):
 
 
 @router.get("", **READ)
-async def list_approvals(state: State, principal: CurrentPrincipal) -> list[ApprovalRead]:
-    """Return what the caller may decide, oldest first."""
+async def list_approvals(
+    state: State, principal: CurrentPrincipal, workflow: Annotated[str | None, Query(max_length=63)] = None
+) -> list[ApprovalRead]:
+    """Return what the caller may decide, of one workflow or of all, oldest first."""
     async with state.database.begin(principal.organization_id) as session:
-        found = await approvals.list_open(session, principal)
+        found = await approvals.list_open(session, principal, workflow=workflow)
     return [_read(row) for row in found]
 
 
@@ -82,6 +111,30 @@ async def decide(state: State, principal: CurrentPrincipal, approval_id: UUID, b
             session, approval_id, principal=principal, outcome=body.decision, edited=body.final, now=state.clock.now()
         )
     return _read(decided)
+
+
+@router.post(
+    "/decide-group",
+    authentication="user",
+    permission=Permission.APPROVAL_DECIDE,
+    body_limit_bytes=GROUP_BODY_LIMIT_BYTES,
+    audit_class="change",
+)
+async def decide_group(state: State, principal: CurrentPrincipal, body: GroupDecisionWrite) -> list[GroupDecisionRead]:
+    """Decide a list: each by itself, so that one that somebody else decided holds up none of the others."""
+    return [await _decided(state, principal, one) for one in body.decisions]
+
+
+async def _decided(state: State, principal: Principal, one: GroupedDecision) -> GroupDecisionRead:
+    try:
+        async with state.database.begin(principal.organization_id) as session:
+            row = await approvals.decide(
+                session, one.approval_id, principal=principal, outcome=one.decision, edited=one.final,
+                now=state.clock.now(),
+            )  # fmt: skip
+    except (Conflict, Invalid, NotFound, NotPermitted) as error:
+        return GroupDecisionRead(approval_id=one.approval_id, state=None, problem=error.message)
+    return GroupDecisionRead(approval_id=one.approval_id, state=row.state, problem=None)
 
 
 def _read(row: ApprovalRow) -> ApprovalRead:

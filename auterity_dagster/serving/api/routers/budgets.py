@@ -4,65 +4,32 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Header, Query
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from fastapi import Header, Query, Response
+from pydantic import BaseModel
 
-from auterity_dagster.errors import Invalid
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.money import in_usd, nano_usd
-from auterity_dagster.relaycore.budget import ALERT_PERCENTS, EVERY_VALUE, Enforcement, Period, Scope
+from auterity_dagster.relaycore.budget import Enforcement, needs_second_person
+from auterity_dagster.serving.api.budget_documents import (
+    BudgetAdd,
+    BudgetChange,
+    BudgetRead,
+    ProposalRead,
+    budget_read,
+    proposal_read,
+    version_of,
+)
+from auterity_dagster.serving.api.routers.budget_proposals import audit_proposal
 from auterity_dagster.serving.api.state import State
 from auterity_dagster.serving.api.whole_organization import require_whole_organization
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
-from auterity_dagster.storage.repositories import audit, budgets
+from auterity_dagster.storage.repositories import audit, budget_proposals, budgets
 from auterity_dagster.storage.repositories.budgets import NewBudget
-from auterity_dagster.storage.tables.ledger import BudgetRow, BudgetWindowRow
+from auterity_dagster.storage.tables.ledger import BudgetWindowRow
 
 router = DeclaredRouter(prefix="/budgets", tags=["Budgets"])
 BODY_LIMIT_BYTES = 4_096
-Percents = Annotated[tuple[Annotated[int, Field(ge=1, le=200)], ...], Field(max_length=10)]
-Dollars = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9]{1,7}(\.[0-9]{1,9})?$")]
-
-
-class BudgetAdd(BaseModel):
-    """A new budget. `value` is the id or name that it binds; `*` gives each of the scope's values its own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Annotated[str, StringConstraints(min_length=1, max_length=120, strip_whitespace=True)]
-    scope: Scope
-    value: Annotated[str, StringConstraints(min_length=1, max_length=200)] = EVERY_VALUE
-    period: Period
-    time_zone: Annotated[str, StringConstraints(max_length=64)] = "UTC"
-    cap_usd: Dollars
-    enforcement: Enforcement = Enforcement.HARD
-    alert_percents: Percents = ALERT_PERCENTS
-
-
-class BudgetChange(BaseModel):
-    """What to change: the cap in dollars, the shares of it at which people are told, or both."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    cap_usd: Dollars | None = None
-    alert_percents: Percents | None = None
-
-
-class BudgetRead(BaseModel):
-    """A budget; `version` goes into `If-Match` to change it."""
-
-    id: UUID
-    name: str
-    scope: Scope
-    value: str
-    period: Period
-    time_zone: str
-    cap_usd: str
-    cap_nusd: int
-    enforcement: Enforcement
-    alert_percents: list[int]
-    version: int
 
 
 class WindowRead(BaseModel):
@@ -87,7 +54,7 @@ async def list_budgets(state: State, principal: CurrentPrincipal) -> list[Budget
     """Return the organization's budgets by name."""
     require_whole_organization(principal)
     async with state.database.begin(principal.organization_id) as session:
-        return [_read(budget) for budget in await budgets.budgets(session)]
+        return [budget_read(budget) for budget in await budgets.budgets(session)]
 
 
 @router.post(
@@ -118,7 +85,7 @@ async def add_budget(state: State, principal: CurrentPrincipal, write: BudgetAdd
         await audit.append(
             session, actor=principal, action="budget.added", subject=f"budget/{budget.id}", details=details
         )
-        return _read(budget)
+        return budget_read(budget)
 
 
 @router.patch(
@@ -128,35 +95,49 @@ async def add_budget(state: State, principal: CurrentPrincipal, write: BudgetAdd
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="change",
     problems=(409,),
+    responses={202: {"model": ProposalRead, "description": "It waits for a second person."}},
 )
 async def change_budget(
-    state: State, principal: CurrentPrincipal, budget_id: UUID, write: BudgetChange, if_match: Annotated[str, Header()]
-) -> BudgetRead:
-    """Change a budget's cap or alerts, in its open windows too; `If-Match` carries the version that was read."""
+    state: State,
+    principal: CurrentPrincipal,
+    response: Response,
+    budget_id: UUID,
+    write: BudgetChange,
+    if_match: Annotated[str, Header()],
+) -> BudgetRead | ProposalRead:
+    """Change a budget's cap or alerts, in its open windows too; `If-Match` carries the version that was read.
+
+    A hard cap that rises above what one person may decide (`AUTERITY_BUDGET_ALONE_USD`) waits for another: 202.
+    """
     require_whole_organization(principal)
-    if not if_match.strip('"').isdecimal():
-        raise Invalid("If-Match carries the budget's version", field="if-match")
+    version = version_of(if_match)
     async with state.database.begin(principal.organization_id) as session:
         before = await budgets.read_budget(session, budget_id)
+        cap_nusd = before.cap_nusd if write.cap_usd is None else nano_usd(write.cap_usd)
+        percents = before.alert_percents if write.alert_percents is None else write.alert_percents
+        if before.version == version and needs_second_person(
+            Enforcement(before.enforcement),
+            before_nusd=before.cap_nusd,
+            after_nusd=cap_nusd,
+            alone_nusd=state.budget_alone_nusd,
+        ):
+            proposal = await budget_proposals.propose(
+                session, before, cap_nusd=cap_nusd, alert_percents=percents, by=principal.id
+            )
+            await audit_proposal(session, principal, "budget.change_proposed", proposal)
+            response.status_code = 202
+            return proposal_read(proposal)
         budget = await budgets.change_budget(
-            session,
-            budget_id,
-            cap_nusd=before.cap_nusd if write.cap_usd is None else nano_usd(write.cap_usd),
-            alert_percents=before.alert_percents if write.alert_percents is None else write.alert_percents,
-            version=int(if_match.strip('"')),
+            session, budget_id, cap_nusd=cap_nusd, alert_percents=percents, version=version
         )
         await audit.append(
             session,
             actor=principal,
             action="budget.changed",
             subject=f"budget/{budget_id}",
-            details={
-                "cap_nusd": budget.cap_nusd,
-                "alert_percents": budget.alert_percents,
-                "version": budget.version,
-            },
+            details={"cap_nusd": budget.cap_nusd, "alert_percents": budget.alert_percents, "version": budget.version},
         )
-        return _read(budget)
+        return budget_read(budget)
 
 
 @router.get(
@@ -173,22 +154,6 @@ async def list_windows(
     require_whole_organization(principal)
     async with state.database.begin(principal.organization_id) as session:
         return [_read_window(window) for window in await budgets.windows(session, budget_id, limit=limit)]
-
-
-def _read(budget: BudgetRow) -> BudgetRead:
-    return BudgetRead(
-        id=budget.id,
-        name=budget.name,
-        scope=Scope(budget.scope),
-        value=budget.value,
-        period=Period(budget.period),
-        time_zone=budget.time_zone,
-        cap_usd=in_usd(budget.cap_nusd),
-        cap_nusd=budget.cap_nusd,
-        enforcement=Enforcement(budget.enforcement),
-        alert_percents=budget.alert_percents,
-        version=budget.version,
-    )
 
 
 def _read_window(window: BudgetWindowRow) -> WindowRead:

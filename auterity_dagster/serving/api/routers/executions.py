@@ -1,12 +1,13 @@
 """Executions: listed, looked into, started by hand or for an audience, cancelled."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import Header, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from auterity_dagster.automatrix.workflow import Audience
 from auterity_dagster.errors import NotFound
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.identity.principal import Principal
@@ -15,7 +16,7 @@ from auterity_dagster.serving.api.state import State
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
 from auterity_dagster.storage.repositories import audiences, audit, executions
-from auterity_dagster.storage.repositories.audiences import ServiceDue, Subject
+from auterity_dagster.storage.repositories.audiences import Subject, Wanted
 from auterity_dagster.storage.repositories.batches import Batch, start_batch
 from auterity_dagster.storage.repositories.executions import ExecutionDetail, ExecutionFilter, ExecutionSummary
 from auterity_dagster.storage.repositories.organizations import require_dealerships
@@ -46,7 +47,7 @@ class SubjectWrite(_Write):
 class AudienceWrite(_Write):
     """A named query from code."""
 
-    name: Literal["vehicles_due_for_service"]
+    name: Audience
     by: AwareDatetime | None = None
     limit: Annotated[int, Field(ge=1, le=SUBJECTS_LIMIT)] = SUBJECTS_LIMIT
 
@@ -72,33 +73,6 @@ class StartedRead(BaseModel):
     execution_ids: list[UUID]
 
 
-class ServiceDueWrite(_Write):
-    """A customer's vehicle with a service due."""
-
-    external_key: Line
-    customer_name: Line
-    channel: Literal["sms", "email"]
-    address: Line
-    vehicle: Line
-    service: Line
-    times: Annotated[tuple[Line, ...], Field(min_length=1, max_length=4)]
-    due_at: AwareDatetime
-
-    @model_validator(mode="after")
-    def _address_fits_the_channel(self) -> "ServiceDueWrite":
-        is_number = self.address.startswith("+") and self.address[1:].isdecimal()
-        if is_number != (self.channel == "sms") or (self.channel == "email" and self.address.count("@") != 1):
-            raise ValueError("a text needs a number such as +13125550141, an e-mail an address")
-        return self
-
-
-class ServiceDueList(_Write):
-    """Rows of one dealership."""
-
-    dealership_id: UUID
-    rows: Annotated[tuple[ServiceDueWrite, ...], Field(min_length=1, max_length=SUBJECTS_LIMIT)]
-
-
 class ExecutionRead(BaseModel):
     """One execution; `received_at` is when its event came in, times that did not come yet are null."""
 
@@ -117,6 +91,8 @@ class ExecutionRead(BaseModel):
     finished_at: datetime | None
     cost_nusd: int
     error: dict[str, Any] | None
+    parent_id: UUID | None
+    replay_of: UUID | None
 
 
 class StepRead(BaseModel):
@@ -145,6 +121,7 @@ class EffectRead(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
+    id: UUID
     key: str
     path: str
     kind: str
@@ -171,6 +148,7 @@ class ExecutionDetailRead(ExecutionRead):
 
     event: dict[str, Any]
     variables: dict[str, Any]
+    outputs: dict[str, Any] | None
     steps: list[StepRead]
     approval_ids: list[UUID]
     effects: list[EffectRead]
@@ -191,12 +169,18 @@ async def list_executions(
     execution_state: Annotated[str | None, Query(alias="state")] = None,
     workflow: Annotated[str | None, Query(max_length=200)] = None,
     subject: Annotated[str | None, Query(max_length=200)] = None,
+    error: Annotated[str | None, Query(max_length=100)] = None,
     after: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=executions.PAGE_LIMIT)] = 100,
 ) -> ExecutionPage:
     """Return a page."""
     wanted = ExecutionFilter(
-        state=execution_state, workflow=workflow, subject=subject, before=position(after), limit=limit
+        state=execution_state,
+        workflow=workflow,
+        subject=subject,
+        error=error,
+        before=position(after),
+        limit=limit,
     )
     async with state.database.begin(principal.organization_id) as session:
         found = await executions.list_executions(session, principal, wanted)
@@ -237,6 +221,7 @@ async def cancel_execution(state: State, principal: CurrentPrincipal, execution_
     permission=Permission.EXECUTION_OPERATE,
     body_limit_bytes=BODY_LIMIT_BYTES,
     audit_class="change",
+    problems=(429,),
 )
 async def start_executions(
     state: State,
@@ -254,9 +239,8 @@ async def start_executions(
             subjects = [Subject(one.subject, one.data) for one in body.subjects]
         else:
             by = body.audience.by or state.clock.now()
-            subjects = await audiences.vehicles_due_for_service(
-                session, body.dealership_id, by=by, limit=body.audience.limit
-            )
+            wanted = Wanted(body.dealership_id, by, body.audience.limit)
+            subjects = await audiences.expand(session, body.audience.name, wanted)
         lane = "interactive" if len(subjects) == 1 and body.audience is None else "batch"
         batch = Batch(name, "execution.requested", body.dealership_id, subjects, lane)
         started = await start_batch(session, key, batch, now=state.clock.now())
@@ -265,24 +249,6 @@ async def start_executions(
             details={"batch": name, "executions": len(started)},
         )  # fmt: skip
     return StartedRead(batch=name, execution_ids=list(started))
-
-
-@router.put(
-    "/audiences/service-due",
-    authentication="user_or_api_key",
-    permission=Permission.INGEST_WRITE,
-    body_limit_bytes=BODY_LIMIT_BYTES,
-    audit_class="none",
-    problems=(404,),
-)
-async def put_service_due(state: State, principal: CurrentPrincipal, body: ServiceDueList) -> dict[str, int]:
-    """Hand in vehicles with a service due: the audience of `service_reminder`."""
-    _require_dealership(principal, body.dealership_id)
-    rows = [ServiceDue(**row.model_dump()) for row in body.rows]
-    async with state.database.begin(principal.organization_id) as session:
-        await require_dealerships(session, frozenset({body.dealership_id}))
-        count = await audiences.put_service_due(session, body.dealership_id, rows, now=state.clock.now())
-    return {"rows": count}
 
 
 def _require_dealership(principal: Principal, dealership_id: UUID) -> None:
@@ -312,6 +278,8 @@ def _fields(found: ExecutionSummary) -> dict[str, Any]:
         "finished_at": row.finished_at,
         "cost_nusd": found.cost_nusd,
         "error": row.error,
+        "parent_id": row.parent_id,
+        "replay_of": row.replay_of,
     }
 
 
@@ -320,6 +288,7 @@ def _detail(found: ExecutionDetail) -> ExecutionDetailRead:
         **_fields(found.summary),
         event=found.summary.row.event,
         variables=found.summary.row.variables,
+        outputs=found.summary.row.outputs,
         steps=[StepRead.model_validate(one) for one in found.steps],
         approval_ids=[one.id for one in found.approvals],
         effects=[EffectRead.model_validate(one) for one in found.effects],

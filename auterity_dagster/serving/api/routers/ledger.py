@@ -1,6 +1,5 @@
 """What was used and spent: the ledger's sums, open and unknown holds, usage per deployment."""
 
-import asyncio
 from dataclasses import asdict
 from datetime import date, datetime
 from typing import Annotated, Literal
@@ -11,9 +10,9 @@ from pydantic import BaseModel
 
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.money import in_usd
-from auterity_dagster.relaycore.price_list import load_prices
-from auterity_dagster.relaycore.pricing import Price, cost_elsewhere
-from auterity_dagster.serving.api.state import ApiState, State
+from auterity_dagster.relaycore.pricing import cost_elsewhere
+from auterity_dagster.serving.api.state import State
+from auterity_dagster.serving.api.steering import price_list
 from auterity_dagster.serving.api.whole_organization import require_whole_organization
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
@@ -131,7 +130,9 @@ async def usage_summary(
 ) -> UsageRead:
     """Return usage per deployment, of the caller's dealerships; with `price_key` also its cost at that price now."""
     wanted = UsageFilter(since=since, until=until, dealership_ids=principal.dealership_ids)
-    price = await _price(state, price_key) if price_key is not None else None
+    price = None
+    if price_key is not None:
+        price = (await price_list(state, principal.organization_id)).in_force(price_key, state.clock.now())
     async with state.database.begin(principal.organization_id) as session:
         rows = await usage.usage_by_deployment(session, wanted)
         counts = await usage.token_counts(session, wanted) if price is not None else ()
@@ -154,8 +155,3 @@ async def usage_summary(
         elsewhere_price_key=price_key,
         elsewhere_nusd=sum(elsewhere.values()) if price is not None else None,
     )
-
-
-async def _price(state: ApiState, price_key: str) -> Price:
-    prices = await asyncio.to_thread(load_prices, state.settings.config_dir / "prices.yaml")
-    return prices.in_force(price_key, state.clock.now())

@@ -120,6 +120,7 @@ async def change_user(state: State, principal: CurrentPrincipal, user_id: UUID, 
         after = await users.get(session, user_id)
         details = {"roles": sorted(roles), "dealerships": _ids(limited), "active": after.is_active}
         await audit.append(session, actor=principal, action="user.changed", subject=f"user/{user_id}", details=details)
+    await state.key_epochs.renew(principal.organization_id)  # a key never does more than its maker may
     return _read(after)
 
 

@@ -5,9 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from auterity_dagster.automatrix.compiled_workflow import CompiledWorkflow
+from auterity_dagster.automatrix.document import DEFINITION_LIMIT_BYTES
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.identity.principal import Principal
-from auterity_dagster.serving.api.state import State
+from auterity_dagster.serving.api.state import ApiState, State
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
 from auterity_dagster.storage.repositories import audit, workflow_versions
@@ -15,7 +17,7 @@ from auterity_dagster.storage.repositories.workflow_versions import Publication,
 from auterity_dagster.storage.tables.workflows import WorkflowVersionRow
 
 router = DeclaredRouter(tags=["workflows"])
-BODY_LIMIT_BYTES = 64 * 1024
+BODY_LIMIT_BYTES = DEFINITION_LIMIT_BYTES + 4096
 Note = Annotated[str, StringConstraints(max_length=500)]
 READ: dict[str, Any] = {
     "authentication": "user_or_api_key",
@@ -29,7 +31,7 @@ PUBLISH: dict[str, Any] = {
     "body_limit_bytes": BODY_LIMIT_BYTES,
     "audit_class": "change",
 }
-CHANGE: dict[str, Any] = {**PUBLISH, "body_limit_bytes": 0}
+CHANGE: dict[str, Any] = {**PUBLISH, "body_limit_bytes": 0, "problems": (409,)}
 
 
 class _Write(BaseModel):
@@ -49,12 +51,6 @@ class DefinitionWrite(_Write):
     note: Note = ""
 
 
-class WorkflowAdd(DefinitionWrite):
-    """A workflow of the organization's own."""
-
-    variables: dict[str, Any] = {}
-
-
 class TemplateRead(BaseModel):
     """A workflow that ships."""
 
@@ -72,12 +68,16 @@ class PublishedRead(BaseModel):
     job: str
 
 
-class WorkflowRead(PublishedRead):
-    """A workflow with its active version."""
+class WorkflowRead(BaseModel):
+    """A workflow with its active version; one that was never published has none."""
 
+    key: str
     name: str
     state: str
     variables: dict[str, Any]
+    number: int | None
+    digest: str | None
+    job: str | None
 
 
 class VersionRead(BaseModel):
@@ -92,11 +92,12 @@ class VersionRead(BaseModel):
 
 
 class ValidRead(BaseModel):
-    """A definition that may be published."""
+    """A definition that may be published; one that contacts customers needs a second person for it."""
 
     digest: str
     job: str
     steps: list[str]
+    contacts_customers: bool
 
 
 @router.get("/templates", **READ)
@@ -113,13 +114,21 @@ async def list_workflows(state: State, principal: CurrentPrincipal) -> list[Work
     """Return what the organization installed, by key."""
     async with state.database.begin(principal.organization_id) as session:
         found = await workflow_versions.list_workflows(session)
-    return [
+        drafts = await workflow_versions.list_unpublished(session)
+    published = [
         WorkflowRead(
             key=workflow.key, name=workflow.name, state=workflow.state, variables=workflow.variables,
             number=version.number, digest=version.digest, job=version.job,
         )
         for workflow, version in found
     ]  # fmt: skip
+    unpublished = [
+        WorkflowRead(
+            key=one.key, name=one.name, state=one.state, variables=one.variables, number=None, digest=None, job=None
+        )
+        for one in drafts
+    ]
+    return sorted([*published, *unpublished], key=lambda one: one.key)
 
 
 @router.get("/workflows/{key}/versions", **READ)
@@ -140,7 +149,7 @@ async def list_versions(state: State, principal: CurrentPrincipal, key: str) -> 
 async def validate_definition(state: State, body: DefinitionWrite) -> ValidRead:
     """Check a definition; a wrong one answers 422 with every problem and its place."""
     compiled = state.workflows.compiled(body.definition)
-    return ValidRead(digest=compiled.digest, job=state.workflows.job(compiled), steps=list(compiled.order))
+    return valid(state, compiled)
 
 
 @router.post("/templates/{key}/install", status_code=201, **PUBLISH, problems=(409,))
@@ -149,27 +158,6 @@ async def install_template(state: State, principal: CurrentPrincipal, key: str, 
     compiled = state.workflows.template(key)
     publication = Publication(compiled, state.workflows.job(compiled), key, f"template {key}", principal.id)
     return await _install(state, principal, publication, body.variables)
-
-
-@router.post("/workflows", status_code=201, **PUBLISH, problems=(409,))
-async def add_workflow(state: State, principal: CurrentPrincipal, body: WorkflowAdd) -> PublishedRead:
-    """Add a workflow of the organization's own and publish its first version."""
-    compiled = state.workflows.compiled(body.definition)
-    publication = Publication(compiled, state.workflows.job(compiled), None, body.note, principal.id)
-    return await _install(state, principal, publication, body.variables)
-
-
-@router.post("/workflows/{key}/publish", **PUBLISH)
-async def publish_version(state: State, principal: CurrentPrincipal, key: str, body: DefinitionWrite) -> PublishedRead:
-    """Publish a new version; executions that run keep theirs."""
-    compiled = state.workflows.compiled({**body.definition, "key": key})
-    publication = Publication(compiled, state.workflows.job(compiled), None, body.note, principal.id)
-    async with state.database.begin(principal.organization_id) as session:
-        published = await workflow_versions.publish(
-            session, principal.organization_id, publication, now=state.clock.now()
-        )
-        await _audit(session, principal, "workflow.published", published)
-    return _published(published)
 
 
 @router.put("/workflows/{key}/variables", **PUBLISH)
@@ -199,6 +187,14 @@ async def resume(state: State, principal: CurrentPrincipal, key: str) -> None:
 async def archive(state: State, principal: CurrentPrincipal, key: str) -> None:
     """End it; executions that run go on."""
     await _change_state(state, principal, key, "archived")
+
+
+def valid(state: ApiState, compiled: CompiledWorkflow) -> ValidRead:
+    """Return what is known about a definition that compiles."""
+    return ValidRead(
+        digest=compiled.digest, job=state.workflows.job(compiled), steps=list(compiled.order),
+        contacts_customers=compiled.contacts_customers,
+    )  # fmt: skip
 
 
 async def _change_state(state: State, principal: Principal, key: str, wanted: str) -> None:
