@@ -22,7 +22,7 @@ from auterity_dagster.neuroweaver.canaries import canary_items  # noqa: E402
 from auterity_dagster.neuroweaver.corpus.generator import generate  # noqa: E402
 from auterity_dagster.neuroweaver.example import TrainingExample  # noqa: E402
 from auterity_dagster.neuroweaver.jsonl import canonical_lines  # noqa: E402
-from auterity_dagster.neuroweaver.preparation.audit import Audit, Permitted, Secrets, audited  # noqa: E402
+from auterity_dagster.neuroweaver.preparation.audit import Audit, Permitted, Secrets, audited, noting_vins  # noqa: E402
 from auterity_dagster.neuroweaver.preparation.prepare import PreparationPolicy, prepare_stream  # noqa: E402
 from auterity_dagster.neuroweaver.suites.generator import SUITE_CANARY  # noqa: E402
 from auterity_dagster.neuroweaver.suites.suite import evaluation_suite  # noqa: E402
@@ -55,6 +55,7 @@ def measured(folder: Path) -> dict[str, object]:
     """Prepare and audit; return seconds of both, and the highest memory of this process."""
     prompts = load_prompts(ROOT / "config" / "prompts")
     items = evaluation_suite(prompts, seed=7, items_per_family=400).items
+    source_vins: set[str] = set()
     begun, used = time.perf_counter(), time.process_time()
     with (folder / "prepared.jsonl").open("wb") as prepared:
 
@@ -62,7 +63,7 @@ def measured(folder: Path) -> dict[str, object]:
             prepared.write(row.model_dump_json().encode() + b"\n")
 
         card = prepare_stream(
-            read_rows(folder / "rows.jsonl"),
+            noting_vins(read_rows(folder / "rows.jsonl"), into=source_vins),
             items=items,
             policy=PreparationPolicy(salt="benchmark", key=KEY),
             names={},
@@ -79,7 +80,8 @@ def measured(folder: Path) -> dict[str, object]:
         ),
         key=KEY,
         names={},
-        permitted=Permitted(UUID(int=1), frozenset(), frozenset({"Apache-2.0"})),
+        source_vins=source_vins,
+        permitted=Permitted(UUID(int=1), {}, frozenset({"Apache-2.0"})),
         folder=folder,
     )
     findings = audited(read_rows(folder / "prepared.jsonl"), audit, progress=lambda done: told("audited", done))

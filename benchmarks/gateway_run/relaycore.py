@@ -1,5 +1,6 @@
-"""RelayCore for a run, everything on: PostgreSQL with fsync, Redis, an organization, its key and hard budgets."""
+"""RelayCore for a run, everything on: PostgreSQL with fsync, Redis, an organization, a key, limits and hard budgets."""
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,11 +9,13 @@ from auterity_dagster.embedded.postgres import start_postgres
 from auterity_dagster.embedded.secrets import ensure_secrets
 from auterity_dagster.embedded.valkey import start_valkey
 from auterity_dagster.relaycore.budget import Enforcement, Period, Scope
+from auterity_dagster.relaycore.rate_limit import LARGEST_LIMIT, RateLimit
 from auterity_dagster.storage.database import BlockingDatabase, Database
 from auterity_dagster.storage.migrate import migrate
 from auterity_dagster.storage.repositories.budgets import NewBudget, create_budget
+from auterity_dagster.storage.repositories.rate_limits import put_rate_limit
 from benchmarks.gateway_run.load import Target
-from benchmarks.gateway_run.processes import ROOT, Machine, healthy, start, uvicorn
+from benchmarks.gateway_run.processes import ROOT, Machine, healthy, start
 from tests.fakes.gateway_stack import new_organization
 
 SCOPES = (Scope.ORGANIZATION, Scope.KEY, Scope.PURPOSE, Scope.DEPLOYMENT)
@@ -46,7 +49,7 @@ async def start_relaycore(stack: ExitStack, folder: Path, *, provider_url: str, 
         "AUTERITY_SANDBOX_URL": provider_url,
         "OPENAI_API_KEY": "bench",
     }
-    command = uvicorn("auterity_dagster.serving.relaycore.app:create_app", port)
+    command = [sys.executable, "-m", "auterity_dagster.serving.relaycore.process", "--port", str(port)]
     pid = start(stack, command, machine=machine, is_gateway=True, environment=environment, log=folder / "relaycore.log")
     await healthy(f"http://127.0.0.1:{port}/healthz")
     return Target(
@@ -56,7 +59,7 @@ async def start_relaycore(stack: ExitStack, folder: Path, *, provider_url: str, 
         headers={"authorization": f"Bearer {key}", "x-auterity-task": "lead_reply"},
         body={"model": "auto", "max_tokens": 256, "messages": MESSAGES},
         pids=(pid,),
-        note=f"key, {len(SCOPES)} hard budgets, choice over the shipped policy, request and usage log",
+        note=f"key, rate limit, {len(SCOPES)} hard budgets, choice over the shipped policy, request and usage log",
     )
 
 
@@ -69,5 +72,6 @@ async def _organization(url: str, secrets: Path) -> str:
         for scope in SCOPES:
             budget = NewBudget(scope.value, scope, "*", Period.MONTH, "UTC", 10**15, Enforcement.HARD)
             await create_budget(session, organization_id, budget)
+        await put_rate_limit(session, RateLimit("organization", organization_id, LARGEST_LIMIT, LARGEST_LIMIT))
     await database.close()
     return key
