@@ -92,14 +92,17 @@ def save_adapter(
     for path in list(folder.rglob("*")):
         if path.is_file() and path.suffix not in SAFE_SUFFIXES:
             path.unlink()
-    name_base(folder / "adapter_config.json", base_digest)
+    _settle_configuration(folder / "adapter_config.json", base_digest)
     check_safe(folder)
 
 
-def name_base(path: Path, base_digest: str) -> None:
-    """Replace the base's path in an adapter's configuration by the base's digest."""
+def _settle_configuration(path: Path, base_digest: str) -> None:
+    # The base is named by its digest instead of a path. PEFT keeps the modules' names in a set, whose order is another
+    # one in each process: sorted, the same training has the same bytes.
     configuration = json.loads(path.read_text())
     configuration["base_model_name_or_path"] = base_digest
+    if isinstance(configuration["target_modules"], list):
+        configuration["target_modules"].sort()
     path.write_text(json.dumps(configuration, sort_keys=True, indent=1))
 
 

@@ -1,9 +1,15 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file
 
 from auterity_dagster.neuroweaver.jsonl import read_lines
 from auterity_dagster.neuroweaver.stage import AnswerLine, Stage
+from auterity_dagster.storage.workdir import Workdir
 
 
 def test_the_chain_learns(chain) -> None:
@@ -64,3 +70,25 @@ def test_equal_inputs_give_the_same_adapter(chain, tmp_path) -> None:
     again = chain.bench.run(Stage.SFT, workdir=tmp_path / "again")
 
     assert again.digest == chain.sft.digest
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_another_process_gives_the_same_adapter(chain, tmp_path: Path, hash_seed: str) -> None:
+    """Names come out of sets in another order in each process; the hash seed makes two orders that surely differ."""
+    spec = chain.bench.spec(Stage.SFT, inputs=inputs_of_sft(chain), workdir=tmp_path / "stage")
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+
+    subprocess.run(
+        [sys.executable, "-m", "auterity_dagster.training", "sft", "--spec", str(tmp_path / "spec.json")],
+        env=os.environ | {"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+    )
+
+    outcome = Workdir(spec.workdir).outcome()
+    assert outcome is not None
+    assert outcome.digest == chain.sft.digest
+
+
+def inputs_of_sft(chain) -> dict[str, str]:
+    return {name: chain.bench.inputs[name] for name in ("train", "validation", "base")}
