@@ -1,5 +1,6 @@
 """Real servers for the tests: one PostgreSQL and one Redis-compatible server a session, a fresh database a test."""
 
+import gc
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +13,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from psycopg.sql import SQL, Identifier
 
 from auterity_dagster.embedded.postgres import PostgresServer, start_postgres
@@ -21,7 +22,7 @@ from auterity_dagster.storage.database import BlockingDatabase, Database
 from auterity_dagster.storage.migrate import migrate
 
 # How long an example takes says nothing about what it shows, and machines are shared.
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 APPLICATION_PASSWORD = "only-for-tests"
@@ -83,6 +84,9 @@ class FreshDatabases:
             owner=self._server.url(name),
             application=self._server.url(name, user="auterity_app", password=APPLICATION_PASSWORD),
         )
+        # A connection whose making was cancelled is closed when its last frames are collected; until then it holds up
+        # the drop, for as long as the server waits for a client to sign in.
+        gc.collect(1)
         self._execute("DROP DATABASE {} WITH (FORCE)", name)
 
     def close(self) -> None:
