@@ -33,7 +33,7 @@ check-code: install
 # P=1 runs one promise, SEED=… repeats a schedule; the last lines are the report, one JSON object a promise.
 chaos: SEED ?= $(shell od -An -N8 -tu8 /dev/urandom | tr -d ' ')
 chaos: install
-	SEED=$(SEED) $(BIN)/python -m pytest tests/chaos -q -m 'chaos or control' \
+	SEED=$(SEED) $(BIN)/python -m pytest tests/chaos tests/stories -q -m 'chaos or control' \
 		$(if $(P),-k test_p$(shell printf %02d $(P)))
 
 bench: install

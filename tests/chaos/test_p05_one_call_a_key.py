@@ -81,6 +81,7 @@ async def test_a_thousand_keys_are_called_once_each_while_the_gateways_are_kille
     assert len(answered) >= 500, "most winners died: the run shows little"
 
 
+@pytest.mark.chaos
 @pytest.mark.control
 @pytest.mark.promise("P-5", control=True)
 async def test_a_ledger_that_checks_and_then_inserts_is_found_out() -> None:

@@ -126,6 +126,8 @@ async def test_rate_limits_hold_at_chaos_size(
     assert verdict.reasons == ()
 
 
+@pytest.mark.chaos
+@pytest.mark.control
 async def test_processes_that_each_grant_the_full_limit_are_found_out(
     database_urls: DatabaseUrls, redis_url: str, tmp_path: Path
 ) -> None:

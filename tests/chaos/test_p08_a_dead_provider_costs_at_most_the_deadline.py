@@ -178,6 +178,8 @@ async def test_deadlines_hold_at_chaos_size(
     assert verdict.reasons == ()
 
 
+@pytest.mark.chaos
+@pytest.mark.control
 async def test_a_gateway_without_a_retry_budget_is_found_out(
     database_urls: DatabaseUrls, redis_url: str, tmp_path: Path
 ) -> None:

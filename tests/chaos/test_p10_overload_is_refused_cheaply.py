@@ -170,6 +170,8 @@ async def test_overload_is_refused_at_chaos_size(
     assert verdict.reasons == ()
 
 
+@pytest.mark.chaos
+@pytest.mark.control
 async def test_a_queue_without_bounds_is_found_out(database_urls: DatabaseUrls, redis_url: str, tmp_path: Path) -> None:
     size = Size(first=10, last=10, seconds=3)
 

@@ -176,7 +176,8 @@ async def test_calls_that_outlast_the_process_are_told_so_and_their_money_is_boo
     assert calls.holds == {"unknown": 2}
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
+@pytest.mark.control
 async def test_a_server_that_tells_its_streams_nothing_is_found_out(
     database_urls: DatabaseUrls, redis_url: str, tmp_path: Path
 ) -> None:

@@ -130,7 +130,8 @@ def test_a_messenger_that_repeats_is_asked_what_it_did_and_never_called_again(st
     assert faults(stage) == []
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
+@pytest.mark.control
 def test_without_the_ledger_of_effects_the_checker_finds_doubled_messages(stage: Stage) -> None:
     stage.run_worker(kill_at="after_send:2", ledger="no", messenger="forgetful")
     stage.let_leases_lapse()
