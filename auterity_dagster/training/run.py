@@ -5,7 +5,6 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import datasets
 import torch
 from transformers import set_seed
 from transformers.utils import logging as transformers_logging
@@ -36,9 +35,8 @@ class StageRun:
     worker: Worker = field(default_factory=Worker)
 
     def prepare(self) -> None:
-        """Set seed and threads as the recipe says; the libraries' progress bars are for terminals."""
+        """Set seed and threads as the recipe says; progress bars are for terminals."""
         transformers_logging.disable_progress_bar()
-        datasets.disable_progress_bars()
         set_seed(self.spec.recipe.seed)
         torch.set_num_threads(self.spec.recipe.hardware.threads)
 

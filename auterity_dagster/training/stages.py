@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -10,7 +11,6 @@ from auterity_dagster.errors import AuterityError, Conflict, Invalid, NotFound
 from auterity_dagster.neuroweaver.stage import ExitCode, Stage, StageOutcome, StageSpec
 from auterity_dagster.storage.object_store import ObjectStore
 from auterity_dagster.storage.workdir import Workdir
-from auterity_dagster.training import bundle, dpo, generation, grpo, plan, sft
 from auterity_dagster.training.adapter import NotLearned
 from auterity_dagster.training.base_model import store_base
 from auterity_dagster.training.checkpoint import StopRequest, TrainingStopped
@@ -49,7 +49,7 @@ def execute(run: StageRun) -> StageOutcome:
     """Run a stage's code and say how it ended; nothing that is foreseen escapes."""
     try:
         run.prepare()
-        result = _STAGES[run.spec.stage](run)
+        result = _code_of(run.spec.stage)(run)
     except TrainingStopped as stopped:
         return _failed(run, ExitCode.STOPPED, str(stopped), stopped_by=stopped.by)
     except NotLearned as error:
@@ -104,13 +104,32 @@ def _store_base(run: StageRun) -> StageResult:
     )
 
 
-_STAGES = {
-    Stage.BASE: _store_base,
-    Stage.PLAN: plan.plan,
-    Stage.SFT: sft.train,
-    Stage.SAMPLE: generation.answer,
-    Stage.DPO: dpo.train,
-    Stage.GRPO: grpo.train,
-    Stage.BUNDLE: bundle.bundle,
-    Stage.GENERATE: generation.answer,
-}
+def _code_of(stage: Stage) -> Callable[[StageRun], StageResult]:
+    # Imported late: the trainers take seconds to import, and most stages train nothing.
+    match stage:
+        case Stage.BASE:
+            return _store_base
+        case Stage.SAMPLE | Stage.GENERATE:
+            from auterity_dagster.training.generation import answer
+
+            return answer
+        case Stage.BUNDLE:
+            from auterity_dagster.training.bundle import bundle
+
+            return bundle
+        case Stage.PLAN:
+            from auterity_dagster.training.plan import plan
+
+            return plan
+        case Stage.SFT:
+            from auterity_dagster.training import sft
+
+            return sft.train
+        case Stage.DPO:
+            from auterity_dagster.training import dpo
+
+            return dpo.train
+        case Stage.GRPO:
+            from auterity_dagster.training import grpo
+
+            return grpo.train

@@ -72,15 +72,15 @@ def test_equal_inputs_give_the_same_adapter(chain, tmp_path) -> None:
     assert again.digest == chain.sft.digest
 
 
-@pytest.mark.parametrize("hash_seed", ["1", "2"])
-def test_another_process_gives_the_same_adapter(chain, tmp_path: Path, hash_seed: str) -> None:
-    """Names come out of sets in another order in each process; the hash seed makes two orders that surely differ."""
+@pytest.mark.slow
+def test_another_process_gives_the_same_adapter(chain, tmp_path: Path) -> None:
+    """Names come out of sets in an order that follows the process's hash seed: this one's surely is another."""
     spec = chain.bench.spec(Stage.SFT, inputs=inputs_of_sft(chain), workdir=tmp_path / "stage")
     (tmp_path / "spec.json").write_text(spec.model_dump_json())
 
     subprocess.run(
         [sys.executable, "-m", "auterity_dagster.training", "sft", "--spec", str(tmp_path / "spec.json")],
-        env=os.environ | {"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"},
         check=True,
         capture_output=True,
     )
