@@ -93,6 +93,7 @@ def _print_specialisation(state: DemoState, console: Console) -> None:
             row.family, str(row.items), *scores, f"{row.lift:+.2f} ({row.lift_low:+.2f} to {row.lift_high:+.2f})"
         )
     console.print(table)
+    console.print(f"Preference training: {specialisation.preference_effect}", highlight=False)
     console.print(f"[bold]Gate: {specialisation.verdict}[/] (rows and judge are synthetic)")
     for reason in specialisation.reasons:
         console.print(f"  {reason}", highlight=False)

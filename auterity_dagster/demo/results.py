@@ -67,6 +67,7 @@ class SpecialisationResult(Result):
     verdict: str
     reasons: tuple[str, ...]
     families: tuple[FamilyFigures, ...]
+    preference_effect: str
     model_version: str | None
     deployment_id: str | None
     mlflow_run_urls: tuple[str, ...]

@@ -143,6 +143,9 @@ def _rate(what: str, successes: int, trials: int, *, at_least: float) -> tuple[b
 def _grade(evidence: Evidence, profile: Profile) -> GateResult:
     if evidence.preference_grade is None and evidence.win_rate is None:
         return _result("G6", True, "no judge counts in this evidence")
+    effect = evidence.preference_effect
+    if effect is not None and effect.reading == "reward hacking":
+        return _result("G6", False, f"preference training is {effect.told}")
     told = f"preferences are of grade {evidence.preference_grade}, accepted: {', '.join(profile.grades)}"
     return _result("G6", True if evidence.preference_grade in profile.grades else None, told)
 

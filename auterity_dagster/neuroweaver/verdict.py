@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from auterity_dagster.neuroweaver.evaluation import EvaluationReport
 from auterity_dagster.neuroweaver.jsonl import digest
+from auterity_dagster.neuroweaver.preference_effect import PreferenceEffect
 from auterity_dagster.neuroweaver.statistics import Interval
 
 
@@ -56,6 +57,7 @@ class Evidence(_Part):
     preference_grade: Grade | None
     judge_report_digest: str | None
     win_rate: Interval | None
+    preference_effect: PreferenceEffect | None
     cost_nusd: float | None
     champion_cost_nusd: float | None
     unsafe_files: tuple[str, ...] | None

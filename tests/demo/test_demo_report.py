@@ -58,6 +58,7 @@ def specialisation(verdict: str, deployment_id: str | None) -> SpecialisationRes
         families=(family,),
         model_version=None,
         deployment_id=deployment_id,
+        preference_effect="no measurable effect: preferred in 51% (45% to 57%) by judge-small, programs +0.010",
         mlflow_run_urls=(),
     )
 

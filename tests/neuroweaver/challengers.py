@@ -112,6 +112,7 @@ class Trial:
             preference_grade=None,
             judge_report_digest=None,
             win_rate=None,
+            preference_effect=None,
             cost_nusd=60.0,
             champion_cost_nusd=90.0,
             unsafe_files=(),

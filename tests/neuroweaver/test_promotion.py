@@ -10,6 +10,7 @@ import pytest
 from auterity_dagster.errors import ConfigurationInvalid
 from auterity_dagster.neuroweaver.evaluation import EvaluationReport, FamilyReport
 from auterity_dagster.neuroweaver.example import Family
+from auterity_dagster.neuroweaver.preference_effect import PreferenceEffect
 from auterity_dagster.neuroweaver.promotion import decide, load_promotion_policy
 from auterity_dagster.neuroweaver.statistics import Interval, paired_difference, upper_bound
 from auterity_dagster.neuroweaver.verdict import Evidence, Outcome, Verdict, why_not
@@ -69,6 +70,7 @@ def evidence(**changes: object) -> Evidence:
         "preference_grade": "synthetic",
         "judge_report_digest": None,
         "win_rate": None,
+        "preference_effect": None,
         "cost_nusd": 10.0,
         "champion_cost_nusd": 100.0,
         "unsafe_files": (),
@@ -108,6 +110,7 @@ def test_sound_evidence_passes_with_ten_reasons() -> None:
         ("G4", lambda: evidence(evaluation=evaluation(p95_ms=31_000.0)), Outcome.FAIL),
         ("G5", lambda: evidence(contaminated=1), Outcome.FAIL),
         ("G5", lambda: evidence(contaminated=None), Outcome.INCONCLUSIVE),
+        ("G6", lambda: evidence(preference_effect=effect(-0.1, -0.15, -0.05)), Outcome.FAIL),
         ("G7", lambda: evidence(evaluation=evaluation(refusals=20)), Outcome.FAIL),
         ("G8", lambda: evidence(unsafe_files=("training_args.bin",)), Outcome.FAIL),
         ("G8", lambda: evidence(licence="proprietary"), Outcome.FAIL),
@@ -121,6 +124,23 @@ def test_each_gate_can_keep_a_candidate_back(gate: str, broken: Callable[[], Evi
 
     assert decided.outcome is outcome
     assert {one.gate: one.outcome for one in decided.gates if one.outcome is not Outcome.PASS} == {gate: outcome}
+
+
+def effect(estimate: float, low: float, high: float) -> PreferenceEffect:
+    """A judge that prefers what preference training made, and what programs make of the same answers."""
+    return PreferenceEffect(
+        judges=("judge-small",),
+        wins=80,
+        ties=0,
+        losses=20,
+        win_rate=Interval(0.8, 0.7, 0.9),
+        win_rate_of_length=0.8,
+        program_difference=Interval(estimate, low, high),
+    )
+
+
+def test_an_effect_that_programs_do_not_deny_keeps_nobody_back() -> None:
+    assert verdict(evidence(preference_effect=effect(-0.1, -0.25, 0.05))).outcome is Outcome.PASS
 
 
 def with_family(**changes: object) -> Evidence:

@@ -153,6 +153,7 @@ class Workbench:
             "evaluation_report": Evaluated(
                 report=_report(digest),
                 sft_report=_report(digest),
+                preference_effect=None,
                 results={},
                 cost_nusd=1,
                 champion_cost_nusd=1,

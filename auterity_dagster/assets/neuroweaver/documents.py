@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from auterity_dagster.neuroweaver.estimate import CostEstimate
 from auterity_dagster.neuroweaver.evaluation import EvaluationReport
 from auterity_dagster.neuroweaver.example import Family, Message
+from auterity_dagster.neuroweaver.preference_effect import PreferenceEffect
 from auterity_dagster.neuroweaver.preferences import PairSummary
 from auterity_dagster.neuroweaver.preparation.prepare import DatasetCard
 from auterity_dagster.neuroweaver.verdict import Grade, Verdict
@@ -110,6 +111,7 @@ class Evaluated(Document):
 
     report: EvaluationReport
     sft_report: EvaluationReport
+    preference_effect: PreferenceEffect | None
     results: Mapping[str, str]
     cost_nusd: float
     champion_cost_nusd: float

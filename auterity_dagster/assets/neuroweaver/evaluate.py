@@ -17,6 +17,7 @@ from auterity_dagster.assets.neuroweaver.documents import (
 )
 from auterity_dagster.assets.neuroweaver.gateway import judging_gateway
 from auterity_dagster.assets.neuroweaver.outcomes import measured_outcomes
+from auterity_dagster.assets.neuroweaver.preference_effect import preference_effect
 from auterity_dagster.assets.neuroweaver.stage import StageRunner, code_digest, experiment
 from auterity_dagster.assets.neuroweaver.train import unsafe_files
 from auterity_dagster.clock import SystemClock
@@ -24,6 +25,7 @@ from auterity_dagster.errors import Unavailable
 from auterity_dagster.neuroweaver.evaluation import Answer, EvaluationReport, marked, report
 from auterity_dagster.neuroweaver.example import EvaluationItem, Family, ItemResult
 from auterity_dagster.neuroweaver.jsonl import canonical_lines, read_lines
+from auterity_dagster.neuroweaver.judging import load_rubric
 from auterity_dagster.neuroweaver.promotion import decide, load_promotion_policy
 from auterity_dagster.neuroweaver.stage import AnswerLine, Generation, PromptLine, Stage
 from auterity_dagster.neuroweaver.verdict import Evidence, Verdict
@@ -112,6 +114,17 @@ def evaluation_report(
                 artefact_digest=provider_digest("sandbox", deployment),
             )
             costs[deployment] = {item_id: answer.cost_nusd for item_id, answer in answers.items()}
+        effect = None
+        if recipe.preferences is not None:
+            effect = preference_effect(
+                context,
+                gateway,
+                load_rubric(Path(installation.config_dir) / "rubrics" / f"{recipe.preferences.rubric}.yaml"),
+                items,
+                before=results[SFT],
+                after=results[CANDIDATE],
+                seed=recipe.seed,
+            )
         gateway.close()
         reports = {
             name: report(
@@ -138,6 +151,7 @@ def evaluation_report(
     document = Evaluated(
         report=reports[CANDIDATE],
         sft_report=reports[SFT],
+        preference_effect=effect,
         results={name: store.put_bytes(canonical_lines(found)) for name, found in results.items()},
         cost_nusd=sum(costs[CANDIDATE].values()) / max(len(costs[CANDIDATE]), 1),
         champion_cost_nusd=sum(costs[champion].values()) / max(len(costs[champion]), 1),
@@ -148,6 +162,7 @@ def evaluation_report(
         "champion": dg.MetadataValue.text(incumbent or CHAMPION),
         "families": dg.MetadataValue.json(family_figures(document)),
         "table": dg.MetadataValue.md(_table(document)),
+        "preference_effect": dg.MetadataValue.text("not measured" if effect is None else effect.told),
         "critical_events": dg.MetadataValue.int(document.report.critical_events),
         "cost_nusd": dg.MetadataValue.float(document.cost_nusd),
         "champion_cost_nusd": dg.MetadataValue.float(document.champion_cost_nusd),
@@ -190,6 +205,7 @@ def gate_verdict(
         preference_grade=preference_pairs.grade,
         judge_report_digest=None,
         win_rate=None,
+        preference_effect=evaluation_report.preference_effect,
         cost_nusd=evaluation_report.cost_nusd,
         champion_cost_nusd=evaluation_report.champion_cost_nusd,
         unsafe_files=unsafe_files(sorted(store.manifest(serving_bundle.digest).files)),
