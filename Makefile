@@ -22,7 +22,7 @@ demo: install
 	$(BIN)/auterity demo $(if $(QUICK),--quick) $(if $(STOP),--stop)
 
 test check: install check-code
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check-code: install
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import LiteralString
 from uuid import uuid4
@@ -20,6 +21,7 @@ from auterity_dagster.embedded.postgres import PostgresServer, start_postgres
 from auterity_dagster.embedded.valkey import ValkeyServer, start_valkey
 from auterity_dagster.storage.database import BlockingDatabase, Database
 from auterity_dagster.storage.migrate import migrate
+from auterity_dagster.storage.repositories import organizations
 
 # How long an example takes says nothing about what it shows, and machines are shared.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,6 +29,20 @@ settings.load_profile("untimed")
 
 APPLICATION_PASSWORD = "only-for-tests"
 TEMPLATE = "auterity_template"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that hold slow tests: at the end they would run alone, one beside the other."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_hash_a_password() -> Iterator[None]:
+    """Hash an owner's password once a process: Argon2id takes a fifth of a second, and most tests have two owners."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(organizations, "hash_password", lru_cache(organizations.hash_password))
+        yield
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,7 @@ def test_twenty_random_kills_change_nothing(tmp_path: Path, noted: dict[str, int
     assert min(kills.values()) > 0
 
 
+@pytest.mark.chaos
 @pytest.mark.control
 @pytest.mark.promise("P-15", control=True)
 def test_without_the_random_states_the_same_check_finds_another_adapter(tmp_path: Path) -> None:

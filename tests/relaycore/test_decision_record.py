@@ -35,7 +35,7 @@ def many() -> list[Made]:
     """Decisions that between them use every part of a choice."""
     found: list[Made] = []
 
-    @settings(max_examples=500, phases=[Phase.generate], derandomize=True, database=None)
+    @settings(max_examples=300, phases=[Phase.generate], derandomize=True, database=None)
     @given(decisions())
     def collect(made: Made) -> None:
         found.append(made)
