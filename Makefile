@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # uv does not read pip's variables; a folder with a CPU build of torch is handed on.
 UV := UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv
+# Container images set it, and then every process compiles anew what it imports: a stage of training takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
 
 install: .venv/installed
 
