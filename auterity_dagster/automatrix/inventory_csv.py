@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from auterity_dagster.automatrix.inventory_row import RowError, read_rows
+from auterity_dagster.automatrix.inventory_row import RowError, named_by, read_rows
 from auterity_dagster.automatrix.ports import StockVehicle
 from auterity_dagster.errors import Invalid
 
@@ -36,9 +36,13 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class CsvFeed:
-    """What the file has; an error's `row` is the line of the file on which the row ends, the header's being 1."""
+    """What the file has; an error's `row` is the line of the file on which the row ends, the header's being 1.
+
+    `named` are the stock numbers of all its rows, those of the bad ones too.
+    """
 
     vehicles: tuple[StockVehicle, ...]
+    named: frozenset[str]
     errors: tuple[RowError, ...]
     unread_columns: tuple[str, ...]
 
@@ -69,7 +73,8 @@ def read_csv_feed(raw: bytes) -> CsvFeed:
         raise Invalid(f"line {reader.line_num} is no CSV: {error}", field="file") from error
     vehicles, errors = read_rows(rows)
     unread = tuple(name for position, name in enumerate(header) if position not in fields and name.strip())
-    return CsvFeed(vehicles, tuple(RowError(lines[one.row - 1], one.field, one.reason) for one in errors), unread)
+    placed = tuple(RowError(lines[one.row - 1], one.field, one.reason) for one in errors)
+    return CsvFeed(vehicles, named_by(rows), placed, unread)
 
 
 def _text(raw: bytes) -> str:

@@ -1,9 +1,9 @@
 """Rows of a stock feed: each is read by itself, so that a bad one costs only itself."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -72,6 +72,13 @@ def read_rows(rows: Sequence[object]) -> tuple[tuple[StockVehicle, ...], tuple[R
             field = str(first["loc"][0]) if first["loc"] else "row"
             errors.append(RowError(number, field, str(first["msg"])))
     return tuple(vehicles), tuple(errors)
+
+
+def named_by(rows: Sequence[object]) -> frozenset[str]:
+    """Return every stock number that stands in a row, also in one that is not taken."""
+    found = (cast("Mapping[object, object]", row) for row in rows if isinstance(row, Mapping))
+    numbers = (row.get("stock_number") for row in found)
+    return frozenset(number.strip() for number in numbers if isinstance(number, str))
 
 
 def _vehicle(row: _Row) -> StockVehicle:

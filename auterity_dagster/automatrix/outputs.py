@@ -104,7 +104,7 @@ class InventoryItem(_Output):
     vehicle_model: str
     trim: str | None
     condition: Literal["new", "used"] | None
-    status: Literal["available", "on hold", "sold"]
+    status: Literal["available", "on hold", "sold", "unlisted"]
     total_price_nusd: int | None
 
 

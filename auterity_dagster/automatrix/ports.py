@@ -317,7 +317,10 @@ class ChatModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One text to one address; `text` is plain and rendered by nothing."""
+    """One text to one address; `text` is plain and rendered by nothing.
+
+    `unsubscribe_url` is for the mail program's own button; None where no rule asks for one.
+    """
 
     organization_id: UUID
     dealership_id: UUID
@@ -326,6 +329,7 @@ class Message:
     subject: str | None
     text: str
     purpose: str
+    unsubscribe_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +380,7 @@ class StockVehicle:
     vehicle_model: str
     trim: str | None
     condition: Literal["new", "used"] | None
-    status: Literal["available", "on hold", "sold"]
+    status: Literal["available", "on hold", "sold", "unlisted"]
     price_nusd: int | None
 
 

@@ -18,7 +18,8 @@ def take_files(
         for file in inventory_folder.waiting():
             found = inventory_folder.take(connected, file, now=datetime.now(UTC))
             context.log.info(
-                f"{file.dealership_id} {file.path.name}: {found.taken} vehicles taken, {found.rejected} rows rejected"
+                f"{file.dealership_id} {file.path.name}: {found.taken} vehicles taken, {found.rejected} rows rejected, "
+                f"{found.unlisted} unlisted, {found.waiting} wait for a person"
             )
             taken, rejected = taken + found.taken, rejected + found.rejected
     context.add_output_metadata({"vehicles": taken, "rejected_rows": rejected})

@@ -12,11 +12,12 @@ from uuid import UUID
 import dagster as dg
 from sqlalchemy import select
 
+from auterity_dagster.automatrix.inventory_absence import Absence
 from auterity_dagster.automatrix.inventory_csv import BYTE_LIMIT, CsvFeed, read_csv_feed
 from auterity_dagster.automatrix.inventory_row import RowError
 from auterity_dagster.errors import Invalid
 from auterity_dagster.storage.database import BlockingDatabase
-from auterity_dagster.storage.repositories import inventory
+from auterity_dagster.storage.repositories.inventory_absence import feed_whole_blocking
 from auterity_dagster.storage.tables.identity import DealershipRow
 
 SETTLED_AFTER_S = 5.0
@@ -35,10 +36,15 @@ class FeedFile:
 
 @dataclass(frozen=True, slots=True)
 class FeedTaken:
-    """What became of a file: how many vehicles were taken, how many rows were not."""
+    """What became of a file: how many vehicles were taken, how many rows were not, how many it no longer names.
+
+    The last are `unlisted`, or `waiting` for a person where it is half of the stock or more.
+    """
 
     taken: int
     rejected: int
+    unlisted: int
+    waiting: int
 
 
 class InventoryFolderResource(dg.ConfigurableResource):
@@ -51,23 +57,26 @@ class InventoryFolderResource(dg.ConfigurableResource):
         return sorted(self._files(), key=lambda file: file.path.stat().st_mtime)
 
     def take(self, database: BlockingDatabase, file: FeedFile, *, now: datetime) -> FeedTaken:
-        """Take the good rows; the others are listed with line, field and reason in `rejected`.
+        """Take a file of the whole stock: bad rows are listed with line, field and reason in `rejected`.
 
         A file that is none at all is listed there too. Taking a file twice changes nothing.
         """
         try:
             feed = read_csv_feed(_read(file.path))
-            taken = _store(database, file, feed, now)
+            taken, missing = _store(database, file, feed, now)
             errors = feed.errors
         except Invalid as error:
-            taken, errors = 0, (RowError(1, str(error.details.get("field", "file")), error.message),)
+            taken, missing = 0, Absence(0, ())
+            errors = (RowError(1, str(error.details.get("field", "file")), error.message),)
         name = f"{now:%Y%m%dT%H%M%S}-{file.path.name}"
         if errors:
             _list(file.path.parent / REJECTED / f"{name}.jsonl", errors)
         target = file.path.parent / TAKEN / name
         target.parent.mkdir(exist_ok=True)
         file.path.replace(target)
-        return FeedTaken(taken, len(errors))
+        gone = len(missing.gone)
+        unlisted, waiting = (0, gone) if missing.needs_a_person else (gone, 0)
+        return FeedTaken(taken, len(errors), unlisted, waiting)
 
     def _files(self) -> Iterator[FeedFile]:
         settled = time.time() - SETTLED_AFTER_S
@@ -92,11 +101,11 @@ def _read(path: Path) -> bytes:
         return file.read(BYTE_LIMIT + 1)
 
 
-def _store(database: BlockingDatabase, file: FeedFile, feed: CsvFeed, now: datetime) -> int:
+def _store(database: BlockingDatabase, file: FeedFile, feed: CsvFeed, now: datetime) -> tuple[int, Absence]:
     with database.begin(file.organization_id) as session:
         if session.scalar(select(DealershipRow.id).where(DealershipRow.id == file.dealership_id)) is None:
             raise Invalid("the folder names no dealership of this organization", field="folder")
-        return inventory.feed_blocking(session, feed.vehicles, dealership_id=file.dealership_id, now=now)
+        return feed_whole_blocking(session, feed.vehicles, named=feed.named, dealership_id=file.dealership_id, now=now)
 
 
 def _list(path: Path, errors: tuple[RowError, ...]) -> None:

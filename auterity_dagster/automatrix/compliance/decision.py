@@ -15,6 +15,7 @@ from auterity_dagster.automatrix.compliance.rows import (
     ComplianceRows,
     Consent,
     EmailFooter,
+    EmailOptOut,
     FrequencyCap,
     Level,
     Purpose,
@@ -56,6 +57,8 @@ class ContactFacts:
     dealership_state: str | None
     dealership_zone: str
     postal_address: str | None
+    unsubscribe_url: str | None = None
+    """Where the contact ends the dealership's e-mails; None over any other channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,7 @@ def _says_what_it_may_not(
 
 
 def _completed(contact: ContactFacts, draft: DraftMessage, rows: Sequence[Row]) -> tuple[str, tuple[str, ...]]:
-    """Add what the text has to say: that an AI wrote it, and where the dealership is."""
+    """Add what the text has to say: that an AI wrote it, where the dealership is, and how to hear no more of it."""
     text, added = draft.text, list[str]()
     for row in rows:
         match row:
@@ -191,6 +194,10 @@ def _completed(contact: ContactFacts, draft: DraftMessage, rows: Sequence[Row]) 
                 added.append(row.id)
             case EmailFooter() if draft.channel == "email" and draft.purpose in row.purposes:
                 text = f"{text.rstrip()}\n\n{contact.postal_address}"
+                added.append(row.id)
+            case EmailOptOut() if contact.unsubscribe_url is not None and draft.purpose in row.purposes:
+                if contact.unsubscribe_url not in text:
+                    text = f"{text.rstrip()}\n\nNo more e-mails from us: {contact.unsubscribe_url}"
                 added.append(row.id)
             case _:
                 continue

@@ -128,6 +128,13 @@ class EmailFooter(_Row):
     purposes: tuple[Purpose, ...]
 
 
+class EmailOptOut(_Row):
+    """E-mails of these purposes name a link that ends them, in their text and for the mail program's own button."""
+
+    kind: Literal["email_opt_out"]
+    purposes: tuple[Purpose, ...]
+
+
 class NoVoice(_Row):
     """There is no step that speaks: an AI voice is an artificial voice."""
 
@@ -151,6 +158,7 @@ Row = Annotated[
     | CreditDecisions
     | RecallWording
     | EmailFooter
+    | EmailOptOut
     | NoVoice
     | Disposal,
     Field(discriminator="kind"),

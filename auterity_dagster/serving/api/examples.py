@@ -127,6 +127,7 @@ EXAMPLES: Mapping[str, Any] = {
         ]
     },
     "InboundAccept": {"email": "ana@example.com", "prospect": 0},
+    "AbsenceDecide": {"decision": "unlist"},
     "InstallWrite": {"variables": {"auto_send": False}},
     "InventoryWrite": {
         "dealership_id": _DEALERSHIP,

@@ -106,6 +106,6 @@ def _vehicle(row: InventoryVehicleRow) -> StockVehicle:
         vehicle_model=row.vehicle_model,
         trim=row.trim,
         condition=cast(Literal["new", "used"] | None, row.condition),
-        status=cast(Literal["available", "on hold", "sold"], row.status),
+        status=cast(Literal["available", "on hold", "sold", "unlisted"], row.status),
         price_nusd=row.price_nusd,
     )

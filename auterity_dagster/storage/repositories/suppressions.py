@@ -12,6 +12,7 @@ from auterity_dagster.automatrix.compliance.rows import Channel
 from auterity_dagster.errors import Conflict, NotFound
 from auterity_dagster.storage.repositories.audit import organization_of
 from auterity_dagster.storage.repositories.send_facts import address_digest
+from auterity_dagster.storage.tables.identity import DealershipRow
 from auterity_dagster.storage.tables.inbound import ContactRow
 from auterity_dagster.storage.tables.messaging import SuppressionRow
 
@@ -55,6 +56,49 @@ async def add(
         )
     )
     return suppression_id
+
+
+async def end_emails(session: AsyncSession, contact_id: UUID, *, rules: Sequence[str], now: datetime) -> str | None:
+    """A contact wants no more e-mails; once is enough.
+
+    Returns the dealership's name, None for a contact that is gone.
+    """
+    found = await session.execute(
+        select(ContactRow.email, DealershipRow.name)
+        .join(DealershipRow, DealershipRow.id == ContactRow.dealership_id)
+        .where(ContactRow.id == contact_id)
+    )
+    contact = found.one_or_none()
+    if contact is None:
+        return None
+    email, dealership = contact
+    if email is not None:
+        await locked_contacts(session, email)
+        if await _in_force(session, email, "email") is None:
+            await add(
+                session,
+                email,
+                channel="email",
+                reason="opted_out",
+                evidence="the link in an e-mail",
+                rules=rules,
+                state="in_force",
+                contact_id=contact_id,
+                now=now,
+            )
+    return dealership
+
+
+async def _in_force(session: AsyncSession, address: str, channel: Channel) -> UUID | None:
+    return await session.scalar(
+        select(SuppressionRow.id)
+        .where(
+            SuppressionRow.address_digest == address_digest(organization_of(session.sync_session), address),
+            SuppressionRow.state == "in_force",
+            or_(SuppressionRow.channel.is_(None), SuppressionRow.channel == channel),
+        )
+        .limit(1)
+    )
 
 
 async def lift_of_address(session: AsyncSession, address: str, *, channel: Channel, now: datetime) -> int:

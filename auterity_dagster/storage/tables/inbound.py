@@ -134,6 +134,18 @@ class InventoryVehicleRow(Base):
     fed_at: Mapped[datetime]
 
 
+class InventoryAbsenceRow(Base):
+    """Vehicles of a dealership that its last whole feed did not name, while a person has to look at them."""
+
+    __tablename__ = "inventory_absence"
+
+    organization_id: Mapped[UUID] = mapped_column(primary_key=True)
+    dealership_id: Mapped[UUID] = mapped_column(primary_key=True)
+    listed: Mapped[int]
+    gone: Mapped[list[Any]]
+    fed_at: Mapped[datetime]
+
+
 class OutboxHeadRow(Base):
     """The last position that an organization's outbox gave away."""
 

@@ -1,6 +1,8 @@
 """Leads and stock posted with a key: the same way as a webhook's, without its signature."""
 
+import asyncio
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,7 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from auterity_dagster.automatrix.adf_text import BYTE_LIMIT
 from auterity_dagster.automatrix.inbound import InboundKind
-from auterity_dagster.automatrix.inventory_row import read_rows
+from auterity_dagster.automatrix.inventory_absence import Absence
+from auterity_dagster.automatrix.inventory_csv import BYTE_LIMIT as FEED_LIMIT_BYTES
+from auterity_dagster.automatrix.inventory_csv import read_csv_feed
+from auterity_dagster.automatrix.inventory_row import RowError, named_by, read_rows
+from auterity_dagster.automatrix.ports import StockVehicle
 from auterity_dagster.errors import NotFound
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.identity.principal import Principal
@@ -18,21 +24,21 @@ from auterity_dagster.serving.api.state import ApiState, State
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter, raw_body
 from auterity_dagster.serving.delivery import or_unavailable, take
-from auterity_dagster.storage.repositories import audit, inventory, organizations
+from auterity_dagster.storage.repositories import audit, inventory, inventory_absence, organizations
 from auterity_dagster.storage.repositories.inbound_events import Delivery
 
 router = DeclaredRouter(tags=["ingest"])
-FEED_LIMIT_BYTES = 8 * 1024 * 1024
 IdempotencyKey = Annotated[str | None, Header(pattern=r"^[!-~]{1,200}$")]
 
 
 class InventoryWrite(BaseModel):
-    """A stock feed's rows; each is read by itself."""
+    """A stock feed's rows; each is read by itself. A whole feed unlists what it does not name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dealership_id: UUID
     rows: Annotated[list[Any], Field(max_length=20_000)]
+    is_whole: bool = False
 
 
 class BadRow(BaseModel):
@@ -44,10 +50,15 @@ class BadRow(BaseModel):
 
 
 class InventoryTaken(BaseModel):
-    """How many vehicles were taken, and what is wrong with the rest."""
+    """How many vehicles were taken, what is wrong with the rest, and how many a whole feed no longer names.
+
+    Those are `unlisted`, or stay on offer, `waiting` for a person, where it is half of the stock or more.
+    """
 
     taken: int
     bad_rows: list[BadRow]
+    unlisted: int
+    waiting: int
 
 
 @router.post(
@@ -105,18 +116,59 @@ async def ingest_lead(
 async def ingest_inventory(write: InventoryWrite, state: State, principal: CurrentPrincipal) -> InventoryTaken:
     """Insert or replace vehicles by stock number; bad rows are listed and the rest is taken."""
     vehicles, errors = read_rows(write.rows)
+    named = named_by(write.rows) if write.is_whole else None
+    return await _fed(state, principal, write.dealership_id, vehicles, errors, named=named)
+
+
+@router.post(
+    "/ingest/inventory/file",
+    authentication="user_or_api_key",
+    permission=Permission.INGEST_WRITE,
+    body_limit_bytes=FEED_LIMIT_BYTES,
+    audit_class="change",
+    problems=(404,),
+    openapi_extra=raw_body("text/csv"),
+)
+async def ingest_inventory_file(
+    dealership_id: UUID, request: Request, state: State, principal: CurrentPrincipal, is_whole: bool = False
+) -> InventoryTaken:
+    """The same for a CSV file with a header, as a dealer's system exports it; a bad row is named by its line."""
+    feed = await asyncio.to_thread(read_csv_feed, await request.body())
+    named = feed.named if is_whole else None
+    return await _fed(state, principal, dealership_id, feed.vehicles, feed.errors, named=named)
+
+
+async def _fed(
+    state: ApiState,
+    principal: Principal,
+    dealership_id: UUID,
+    vehicles: Sequence[StockVehicle],
+    errors: Sequence[RowError],
+    *,
+    named: frozenset[str] | None,
+) -> InventoryTaken:
+    """Store a feed; with `named` it is the whole stock."""
+    now = state.clock.now()
+    missing = Absence(0, ())
     async with or_unavailable(), state.database.begin(principal.organization_id) as session:
-        await _require_dealership(session, principal, write.dealership_id)
-        taken = await inventory.feed(session, vehicles, dealership_id=write.dealership_id, now=state.clock.now())
+        await _require_dealership(session, principal, dealership_id)
+        if named is None:
+            taken = await inventory.feed(session, vehicles, dealership_id=dealership_id, now=now)
+        else:
+            taken, missing = await inventory_absence.feed_whole(
+                session, vehicles, named=named, dealership_id=dealership_id, now=now
+            )
+        gone = len(missing.gone)
+        unlisted, waiting = (0, gone) if missing.needs_a_person else (gone, 0)
         await audit.append(
             session,
             actor=principal,
             action="inventory.fed",
-            subject=f"dealerships/{write.dealership_id}",
-            details={"taken": taken, "bad_rows": len(errors)},
+            subject=f"dealerships/{dealership_id}",
+            details={"taken": taken, "bad_rows": len(errors), "unlisted": unlisted, "waiting": waiting},
         )
     bad_rows = [BadRow(row=error.row, field=error.field, reason=error.reason) for error in errors]
-    return InventoryTaken(taken=taken, bad_rows=bad_rows)
+    return InventoryTaken(taken=taken, bad_rows=bad_rows, unlisted=unlisted, waiting=waiting)
 
 
 async def _take(
