@@ -19,6 +19,7 @@ from auterity_dagster.automatrix.gathered_writes import GatheredWrites
 from auterity_dagster.automatrix.leases import LEASE, kept_leases
 from auterity_dagster.automatrix.next_action import Action, EndTurn, RunStep, next_actions
 from auterity_dagster.automatrix.ports import Claim, Journal, Snapshot
+from auterity_dagster.automatrix.retry_budget import RetryBudget
 from auterity_dagster.automatrix.scope import outputs_of
 from auterity_dagster.automatrix.step_path import read_path
 from auterity_dagster.automatrix.step_runner import StepRunner
@@ -43,7 +44,7 @@ class BatchReport:
 
 
 class Engine:
-    """Holds no state of its own: everything it knows is in the journal."""
+    """All it knows of executions is in the journal; of its own it only counts calls, for the retry budget."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Engine:
         self._clock = clock
         self._pause = pause
         self._jitter = jitter
+        self._retries = RetryBudget()
         self._workers = workers
 
     def claim(self, *, job: str, lane: str, run_id: str, batch: int = BATCH_LIMIT) -> tuple[Claim, ...]:
@@ -124,7 +126,12 @@ class Engine:
 
     def _runner(self, journal: Journal) -> StepRunner:
         return StepRunner(
-            journal=journal, actions=self._actions, clock=self._clock, pause=self._pause, jitter=self._jitter
+            journal=journal,
+            actions=self._actions,
+            clock=self._clock,
+            pause=self._pause,
+            jitter=self._jitter,
+            retries=self._retries,
         )
 
     def _advance_steps(self, steps: StepRunner, snapshot: Snapshot) -> tuple[Snapshot, EndTurn]:

@@ -31,6 +31,7 @@ from auterity_dagster.automatrix.leases import LEASE
 from auterity_dagster.automatrix.loop import listed_items, loop_output, stops_before
 from auterity_dagster.automatrix.next_action import is_last_start
 from auterity_dagster.automatrix.ports import AnsweredMeanwhile, Entry, Journal, Snapshot
+from auterity_dagster.automatrix.retry_budget import RetryBudget, system_of
 from auterity_dagster.automatrix.scope import scope_of
 from auterity_dagster.automatrix.step_path import read_path
 from auterity_dagster.automatrix.transition import apply
@@ -39,6 +40,8 @@ from auterity_dagster.clock import Clock
 from auterity_dagster.errors import LeaseLost
 
 RETRY_IN_PLACE = timedelta(seconds=5)
+RETRY_PUT_OFF = timedelta(seconds=30)
+"""How long a retry waits for which its system's budget has no room, at least; at most twice as long."""
 OUTPUT_LIMIT_BYTES = 1024 * 1024
 
 
@@ -53,12 +56,14 @@ class StepRunner:
         clock: Clock,
         pause: Callable[[float], None],
         jitter: Callable[[], float],
+        retries: RetryBudget,
     ) -> None:
         self._journal = journal
         self._actions = actions
         self._clock = clock
         self._pause = pause
         self._jitter = jitter
+        self._retries = retries
 
     def run(self, snapshot: Snapshot, path: str) -> Snapshot:
         """One step until it is over, parked or put off; short waits for a retry happen here. Raises `LeaseLost`."""
@@ -97,6 +102,8 @@ class StepRunner:
         except (ExpressionFailed, ValidationError) as error:
             failed = StepFailed(path, StepError("invalid_input", _reason(error)))
             return self.commit(snapshot, (*_started(path, step), failed))
+        if (put_off := self._put_off(snapshot, path, inputs)) is not None:
+            return self.commit(snapshot, (put_off,))
         if is_last_start(step):
             died = StepError("worker_lost", f"{step.starts} workers died in this step")
             return self.commit(snapshot, (StepFailed(path, died),))
@@ -104,6 +111,19 @@ class StepRunner:
             return self._act(snapshot, compiled, _context(snapshot, path, scope, key, self._clock.now()), inputs)
         except AnsweredMeanwhile:
             return self._loaded_again(snapshot)
+
+    def _put_off(self, snapshot: Snapshot, path: str, inputs: object) -> StepRetryScheduled | None:
+        """Count the call that a step is about to make, or say that this retry has to wait: its system has enough."""
+        step, system, now = snapshot.state.steps[path], system_of(inputs), self._clock.now()
+        if system is None or step.status is not StepStatus.PENDING:
+            return None
+        key = (snapshot.claim.organization_id, system)
+        if step.error is None or step.error.code not in snapshot.workflow.at(path).step.retry.retry_on:
+            self._retries.called(key, now)
+            return None
+        if self._retries.take(key, now):
+            return None
+        return StepRetryScheduled(path, step.error, now + RETRY_PUT_OFF * (1 + self._jitter()))
 
     def _loop(self, snapshot: Snapshot, path: str, loop: CompiledLoop, scope: Mapping[str, object]) -> Snapshot:
         """Find out what it goes over, or, every item over, give what came of them."""

@@ -114,7 +114,7 @@ def _moved(step: StepState, event: StepEvent) -> StepState:
             return replace(step, status=StepStatus.SUCCEEDED, output=event.output)
         case StepFailed() if step.status in (StepStatus.RUNNING, StepStatus.WAITING):
             return replace(step, status=StepStatus.FAILED, error=event.error)
-        case StepRetryScheduled() if step.status is StepStatus.RUNNING:
+        case StepRetryScheduled() if step.status is StepStatus.RUNNING or _is_put_off(step):
             return replace(step, status=StepStatus.PENDING, error=event.error, retry_at=event.retry_at)
         case StepParked() if step.status is StepStatus.RUNNING:
             return replace(step, status=StepStatus.WAITING, expires_at=event.expires_at)
@@ -124,6 +124,11 @@ def _moved(step: StepState, event: StepEvent) -> StepState:
             return replace(step, items=step.items[: event.count])
         case _:
             raise Conflict(f"step {event.path} is {step.status}, {type(event).__name__} cannot happen")
+
+
+def _is_put_off(step: StepState) -> bool:
+    """True for a step whose retry is due: it may be put off once more."""
+    return step.status is StepStatus.PENDING and step.retry_at is not None
 
 
 def _is_after(path: str, ended: LoopEnded) -> bool:

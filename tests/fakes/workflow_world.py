@@ -29,6 +29,7 @@ from auterity_dagster.automatrix.ports import (
 )
 from auterity_dagster.automatrix.publication import compile_document
 from auterity_dagster.automatrix.template import job_of, load_templates
+from auterity_dagster.automatrix.unsubscribe import UnsubscribeLinks
 from auterity_dagster.identity.permission import Role
 from auterity_dagster.identity.principal import user_principal
 from auterity_dagster.prompt import PromptTemplate, load_prompts
@@ -157,6 +158,7 @@ class World:
                 prompts=shipped_prompts(),
                 messenger=world.messenger,
                 compliance=COMPLIANCE,
+                unsubscribe=UnsubscribeLinks("https://api.example.com", lambda: PEPPER),
                 inventory=world.inventory,
                 children=parts.get("children") or PostgresChildren(self.database),
                 connections=ConnectionCalls(self.database, world.http, pepper=lambda: PEPPER),

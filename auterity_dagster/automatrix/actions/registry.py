@@ -21,6 +21,7 @@ from auterity_dagster.automatrix.compliance.rows import ComplianceRows
 from auterity_dagster.automatrix.connection import Connections
 from auterity_dagster.automatrix.ports import ChatModel, Children, Inventory, Messenger
 from auterity_dagster.automatrix.recall import Recalls
+from auterity_dagster.automatrix.unsubscribe import UnsubscribeLinks
 from auterity_dagster.automatrix.workflow import StepKind
 from auterity_dagster.prompt import PromptTemplate
 
@@ -31,6 +32,7 @@ def actions(
     prompts: Mapping[str, PromptTemplate],
     messenger: Messenger,
     compliance: ComplianceRows,
+    unsubscribe: UnsubscribeLinks,
     inventory: Inventory,
     children: Children,
     connections: Connections,
@@ -42,8 +44,8 @@ def actions(
         StepKind.EXTRACT: Extract(chat, prompts),
         StepKind.DECIDE: Decide(),
         StepKind.APPROVAL: Approval(),
-        StepKind.SEND_SMS: Send("sms", messenger, compliance),
-        StepKind.SEND_EMAIL: Send("email", messenger, compliance),
+        StepKind.SEND_SMS: Send("sms", messenger, compliance, unsubscribe),
+        StepKind.SEND_EMAIL: Send("email", messenger, compliance, unsubscribe),
         StepKind.ASSIGN_TASK: AssignTask(),
         StepKind.INVENTORY_SEARCH: InventorySearch(inventory),
         StepKind.WAIT: WaitFor(),

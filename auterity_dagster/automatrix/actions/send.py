@@ -1,7 +1,7 @@
 """`send_sms` and `send_email`: one message to one contact, inside the law, at most once by the ledger of effects."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import cast
 
@@ -33,6 +33,7 @@ from auterity_dagster.automatrix.ports import (
     Receipt,
 )
 from auterity_dagster.automatrix.reply_checks import amounts
+from auterity_dagster.automatrix.unsubscribe import UnsubscribeLinks
 from auterity_dagster.automatrix.workflow import StepKind
 
 QUESTION = "Was this message sent?"
@@ -49,6 +50,7 @@ class Send:
     channel: Channel
     messenger: Messenger
     compliance: ComplianceRows
+    unsubscribe: UnsubscribeLinks
 
     def effect(self, context: StepContext, inputs: SendInputs) -> Effect | None:
         assert context.idempotency_key is not None, "publication refuses a send without a key"
@@ -75,7 +77,9 @@ class Send:
                 draft=draft,
                 amounts=tuple(nusd for _written, nusd in amounts(text)),
                 inquired=_inquired(context, str(inputs.contact_id)),
-                decide=lambda facts: self._decide(context, facts, draft),
+                decide=lambda facts: self._decide(
+                    context, replace(facts, unsubscribe_url=self._unsubscribe_url(context, inputs)), draft
+                ),
             ),
         )
 
@@ -132,6 +136,7 @@ class Send:
                 text = decision.allowed.text
             case Suppress():
                 text = _text(inputs)
+        unsubscribe_url = self._unsubscribe_url(context, inputs)
         return Message(
             organization_id=context.snapshot.claim.organization_id,
             dealership_id=context.snapshot.dealership_id,
@@ -140,7 +145,13 @@ class Send:
             subject=inputs.subject if isinstance(inputs, SendEmailInputs) else None,
             text=text,
             purpose=inputs.purpose,
+            unsubscribe_url=unsubscribe_url if unsubscribe_url and unsubscribe_url in text else None,
         )
+
+    def _unsubscribe_url(self, context: StepContext, inputs: SendInputs) -> str | None:
+        if self.channel != "email":
+            return None
+        return self.unsubscribe.url(context.snapshot.claim.organization_id, inputs.contact_id)
 
     def _sent(self, context: StepContext, key: str, receipt: Receipt, rules: tuple[str, ...]) -> Done:
         output = SendOutput(
