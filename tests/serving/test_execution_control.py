@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from sqlalchemy import select
 
 from auterity_dagster.automatrix.ports import ChatFailed
 from auterity_dagster.errors import RateLimited
@@ -14,6 +15,7 @@ from auterity_dagster.storage.database import BlockingDatabase
 from auterity_dagster.storage.repositories.events import deliver
 from auterity_dagster.storage.repositories.organizations import DealershipDetails, add_dealership_blocking
 from auterity_dagster.storage.repositories.room import require_room
+from auterity_dagster.storage.tables.identity import AuditEntryRow
 from tests.fakes.workflow_world import CONTACT, Dealership, FakeChat, World, customer, lead_event
 from tests.serving.conftest import Api
 
@@ -93,17 +95,24 @@ async def test_a_replay_sends_nothing_that_was_sent_before(api: Api, world: Worl
     assert (len(world.messenger.sent), len(world.chat.answers)) == (1, 2)
 
 
-async def test_under_keys_of_its_own_the_same_replay_sends_twice(
-    api: Api, world: World, dealership_id: UUID, database_urls: Any
+async def test_whoever_asks_for_it_sends_again_under_the_new_executions_keys(
+    api: Api, world: World, dealership_id: UUID
 ) -> None:
     execution_id = await sent_execution(api, world, dealership_id)
 
-    await replayed(api, execution_id, **{"from": "stock"})
-    with psycopg.connect(database_urls.owner) as connection:
-        connection.execute("UPDATE execution SET root_id = NULL")
+    replay = await replayed(api, execution_id, **{"from": "stock", "sends_again": True})
+    await turn(world)
+    later = await replayed(api, replay["execution_id"], **{"from": "stock"})
     await turn(world)
 
-    assert len(world.messenger.sent) == 2
+    assert [key for key, _message in world.messenger.sent] == [
+        f"{execution_id}:first-reply",
+        f"{replay['execution_id']}:first-reply",
+    ]
+    assert (await get(api, later["execution_id"]))["state"] == "succeeded"
+    with api.database.begin(api.organization_id) as session:
+        chosen = select(AuditEntryRow.details).where(AuditEntryRow.action == "execution.replayed")
+        assert sorted(details["sends_again"] for details in session.scalars(chosen)) == [False, True]
 
 
 async def test_what_cannot_be_replayed_says_why(api: Api, world: World, dealership_id: UUID) -> None:

@@ -1,4 +1,7 @@
-"""Do an execution again from one of its steps: earlier results are copied, keys stay those of the first execution."""
+"""Do an execution again from one of its steps: earlier results are copied, keys stay those of the first execution.
+
+Who asks for `sends_again` gets keys of the new execution's own: what was sent before is sent once more.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +39,7 @@ class ReplayWish:
     version: Literal["same", "newest"]
     data: Mapping[str, Any]
     key: str
+    sends_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,11 @@ def replay(
         actor=principal,
         action="execution.replayed",
         subject=f"execution/{execution_id}",
-        details={"replay": str(replay_id), "from": plan.start, "version": then.number, "changed": sorted(wish.data)},
-    )
+        details={
+            "replay": str(replay_id), "from": plan.start, "version": then.number, "changed": sorted(wish.data),
+            "sends_again": wish.sends_again,
+        },
+    )  # fmt: skip
     return Replayed(replay_id, plan.start, plan.kept)
 
 
@@ -133,7 +140,7 @@ def _insert(
             depth=row.depth,
             is_awaited=False,
             replay_of=row.id,
-            root_id=row.root_id or row.id,
+            root_id=None if wish.sends_again else row.root_id or row.id,
         )
         .on_conflict_do_nothing()
         .returning(ExecutionRow.id)

@@ -62,11 +62,15 @@ class WhyRead(BaseModel):
 
 
 class ExecutionReplayWrite(_Write):
-    """From which step (null: the first that is not done), in which version, with which fields of the data changed."""
+    """From which step (null: the first that is not done), in which version, with which fields of the data changed.
+
+    With `sends_again` messages and calls that were made before are made once more.
+    """
 
     start: Annotated[Name | None, Field(alias="from")] = None
     version: Literal["same", "newest"] = "same"
     data: dict[str, Any] = {}
+    sends_again: bool = False
 
 
 class ExecutionReplayRead(BaseModel):
@@ -145,8 +149,8 @@ async def replay(
     body: ExecutionReplayWrite,
     idempotency_key: IdempotencyKey = None,
 ) -> ExecutionReplayRead:
-    """Do an execution that is over again from one of its steps; earlier results are kept, nothing is sent twice."""
-    wish = ReplayWish(body.start, body.version, body.data, idempotency_key or str(uuid4()))
+    """Do an execution that is over again from one of its steps; nothing is sent twice unless that is asked for."""
+    wish = ReplayWish(body.start, body.version, body.data, idempotency_key or str(uuid4()), body.sends_again)
     async with state.database.begin(principal.organization_id) as session:
         done = await session.run_sync(
             execution_replay.replay, principal, execution_id, wish,
