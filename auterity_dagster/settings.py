@@ -43,13 +43,24 @@ class OutboundSettings(_Settings):
         )
 
 
-class ApiSettings(StorageSettings, SecretSettings, ConfigurationSettings, OutboundSettings):
+class PublicSettings(_Settings):
+    """Where others find the API: `public_url` from outside, `api_url` on this machine."""
+
+    public_url: str = ""
+    """https://api.example.com: text services sign this address, and the link that ends e-mails begins with it."""
+    api_url: str = "http://127.0.0.1:8401"
+
+    @property
+    def origin(self) -> str:
+        """What a link for somebody else begins with; without `public_url` it works on this machine only."""
+        return self.public_url or self.api_url
+
+
+class ApiSettings(StorageSettings, SecretSettings, ConfigurationSettings, OutboundSettings, PublicSettings):
     """The control plane's API."""
 
     budget_alone_usd: str = Field(default="1000", pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$")
     """Up to this cap, in dollars, one person raises a hard budget alone; above it another one must agree."""
-    public_url: str = ""
-    """Where the outside finds this API (https://api.example.com): senders of text messages sign this address."""
     webhooks_every_s: float = Field(default=0.5, gt=0, le=86_400)
     """How often the process looks for events to deliver."""
 

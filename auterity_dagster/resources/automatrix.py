@@ -15,6 +15,7 @@ from auterity_dagster.automatrix.connection import Connections
 from auterity_dagster.automatrix.engine import Engine
 from auterity_dagster.automatrix.expression import CelEngine
 from auterity_dagster.automatrix.ports import ChatModel, Journal, Messenger
+from auterity_dagster.automatrix.unsubscribe import UnsubscribeLinks
 from auterity_dagster.clock import SystemClock
 from auterity_dagster.identity.secret_file import read_pepper
 from auterity_dagster.prompt import load_prompts
@@ -23,7 +24,7 @@ from auterity_dagster.resources.connection_calls import ConnectionCalls
 from auterity_dagster.resources.gateway_chat import GatewayChat
 from auterity_dagster.resources.live_messenger import LiveMessenger
 from auterity_dagster.resources.sandbox_messenger import SandboxMessenger
-from auterity_dagster.settings import OutboundSettings
+from auterity_dagster.settings import OutboundSettings, PublicSettings
 from auterity_dagster.storage.database import BlockingDatabase
 from auterity_dagster.storage.repositories.children import PostgresChildren
 from auterity_dagster.storage.repositories.inventory import PostgresInventory
@@ -69,6 +70,7 @@ class AutomatrixResource(dg.ConfigurableResource):
                 prompts=load_prompts(Path(self.config_dir) / "prompts"),
                 messenger=self.messenger(),
                 compliance=load_compliance(Path(self.config_dir) / "compliance.yaml"),
+                unsubscribe=UnsubscribeLinks(PublicSettings().origin, self._pepper),
                 inventory=PostgresInventory(self._database),
                 children=PostgresChildren(self._database),
                 connections=self.connections(),

@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from email import policy
 from email.message import EmailMessage
 from email.utils import formatdate
 from hashlib import sha256
@@ -18,6 +19,8 @@ from auterity_dagster.public_address import BlockedAddress
 from auterity_dagster.public_http import CallFailed, PublicHttp
 
 TIMEOUT_S = 30.0
+# At the usual 78 characters a long address is written as encoded words, and mail programs no longer read it as one.
+_WHOLE_LINES = policy.default.clone(max_line_length=998)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +120,16 @@ def message_id(key: str, *, domain: str) -> str:
 
 
 def _mail(settings: SmtpSettings, message: Message, key: str) -> EmailMessage:
-    mail = EmailMessage()
+    mail = EmailMessage(policy=_WHOLE_LINES)
     domain = settings.from_address.rpartition("@")[2]
     mail["From"] = f"{settings.from_name} <{settings.from_address}>" if settings.from_name else settings.from_address
     mail["To"] = message.address
     mail["Subject"] = " ".join((message.subject or "").split())
     mail["Date"] = formatdate()
     mail["Message-ID"] = message_id(key, domain=domain)
+    if message.unsubscribe_url is not None:
+        mail["List-Unsubscribe"] = f"<{message.unsubscribe_url}>"
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     mail.set_content(message.text)
     return mail
 

@@ -163,6 +163,24 @@ def test_a_marketing_mail_names_where_the_dealership_is() -> None:
     assert reason(decide(draft, address="a@example.com", postal_address=None)) == "no_postal_address"
 
 
+def test_a_mail_that_may_be_ended_names_the_link_once_and_a_text_never_does() -> None:
+    url = "https://api.example.com/api/v1/unsubscribe/abc"
+    mail = DraftMessage("email", "service_reminder", "Time for an oil change.", "template", frozenset(), "none")
+
+    decision = decide(mail, address="ana@example.com", unsubscribe_url=url)
+    named = decide(replace(mail, text=f"Time. {url}"), address="ana@example.com", unsubscribe_url=url)
+    answer = decide(replace(mail, purpose="inquiry_reply"), address="ana@example.com", unsubscribe_url=url)
+    sms = decide(replace(mail, channel="sms"), consent="relationship")
+
+    assert _text(decision) == f"Time for an oil change.\n\nNo more e-mails from us: {url}"
+    assert isinstance(decision, Allow)
+    assert "us-email-opt-out" in decision.rules
+    assert _text(named) == f"Time. {url}"
+    assert url not in _text(answer)
+    assert isinstance(sms, Allow)
+    assert "us-email-opt-out" not in sms.rules
+
+
 def _text(decision: SendDecision) -> str:
     assert isinstance(decision, Allow)
     return decision.text

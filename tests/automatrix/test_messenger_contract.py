@@ -180,6 +180,22 @@ def test_a_mail_says_who_writes_and_its_id_is_the_keys(mail: MailServer) -> None
     assert mail.signed_in[-1] == f"\0store\0{SECRET}"
 
 
+def test_a_mail_that_can_be_ended_tells_the_mail_program_how(mail: MailServer) -> None:
+    mail.behaviour, mail.taken = "take", []
+    url = f"https://api.example.com/api/v1/unsubscribe/{'A-_z' * 16}"
+
+    smtp(mail).send(MAIL, "k1")
+    smtp(mail).send(replace(MAIL, text=f"Hi\n\n{url}", unsubscribe_url=url), "k2")
+
+    (plain, ending) = mail.taken
+    assert plain["list-unsubscribe"] is None
+    assert ending["list-unsubscribe"] == f"<{url}>"
+    assert ending["list-unsubscribe-post"] == "List-Unsubscribe=One-Click"
+    payload = ending.get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    assert url in payload.decode()
+
+
 def test_a_text_carries_the_account_and_the_number(texts: TextService) -> None:
     texts.behaviour, texts.taken = "take", []
 

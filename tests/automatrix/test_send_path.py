@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from auterity_dagster.automatrix.compliance.decision import Allow, ContactFacts, DraftMessage
 from auterity_dagster.automatrix.ports import IntendedMessage, MessengerFailed
-from auterity_dagster.storage.repositories import inbound_messages
+from auterity_dagster.automatrix.unsubscribe import written
+from auterity_dagster.storage.repositories import inbound_messages, suppressions
 from auterity_dagster.storage.repositories.inbound_messages import InboundSms
 from auterity_dagster.storage.repositories.send_facts import contact_facts
 from auterity_dagster.storage.tables.inbound import ContactRow, InventoryVehicleRow
@@ -22,6 +23,7 @@ from tests.fakes.workflow_world import (
     COMPLIANCE,
     CONTACT,
     DISCLOSURE,
+    PEPPER,
     Dealership,
     World,
     install_workflow,
@@ -94,6 +96,30 @@ def test_an_opt_out_that_comes_while_a_text_waits_for_the_morning_ends_it(world:
     message = next(one for one in rows_of(world, dealership, MessageRow) if one.direction == "out")
     assert world.messenger.sent == []
     assert (message.state, message.reason) == ("suppressed", "opted_out")
+
+
+def test_a_mail_carries_its_own_contacts_link_and_none_leaves_after_it_was_used(
+    world: World, dealership: Dealership
+) -> None:
+    mail = send(purpose="service_reminder", subject="Your question", text="${{ event.data.text }}")
+    del mail["with"]["body"]
+    install_workflow(dealership, one_step({**mail, "kind": "send_email"}))
+    dealership.lead(text="Saturday 10:00?")
+    world.turn("custom_workflow")
+    (_key, message) = world.messenger.sent[0]
+    url = f"https://api.example.com/api/v1/unsubscribe/{written(PEPPER, dealership.organization_id, CONTACT)}"
+    assert message.unsubscribe_url == url
+    assert message.text.endswith(f"No more e-mails from us: {url}")
+
+    run_async(
+        dealership.urls,
+        dealership.organization_id,
+        lambda session: suppressions.end_emails(session, CONTACT, rules=("us-email-opt-out",), now=world.clock.now()),
+    )
+    dealership.lead(2, text="Sunday 10:00?")
+    world.turn("custom_workflow")
+    assert len(world.messenger.sent) == 1
+    assert sorted(one.state for one in rows_of(world, dealership, MessageRow)) == ["sent", "suppressed"]
 
 
 def test_a_sandbox_does_not_wait_and_says_so_in_nothing(world: World, dealership: Dealership) -> None:

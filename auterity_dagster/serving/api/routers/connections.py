@@ -16,6 +16,7 @@ from auterity_dagster.automatrix.connection import (
     WebService,
     require_addresses,
 )
+from auterity_dagster.errors import Invalid
 from auterity_dagster.identity.permission import Permission
 from auterity_dagster.public_address import BlockedAddress, target_of
 from auterity_dagster.public_http import CallFailed, HttpCall, PublicHttp
@@ -121,6 +122,8 @@ async def set_live(name: PathName, write: LiveWrite, state: State, principal: Cu
     """Let messages leave through this connection, or only record them again."""
     principal.require(Permission.USER_MANAGE)
     async with state.database.begin(principal.organization_id) as session:
+        if write.is_live:
+            _require_way_out((await connections.find(session, name)).connection.settings, state.settings.public_url)
         connection_id = await connections.set_live(session, name, is_live=write.is_live, now=state.clock.now())
         await audit.append(
             session,
@@ -147,6 +150,16 @@ async def test_connection(name: PathName, state: State, principal: CurrentPrinci
         settings = (await connections.find(session, name)).connection.settings
     http = PublicHttp(private_origins=state.settings.private_origins)
     return await asyncio.to_thread(_tried, http, settings)
+
+
+def _require_way_out(settings: ConnectionSettings, public_url: str) -> None:
+    """E-mails name a link that ends them, and mail programs follow it by https only (RFC 8058)."""
+    if isinstance(settings, SmtpSettings) and not public_url.startswith("https://"):
+        raise Invalid(
+            "e-mails name a link that ends them: set AUTERITY_PUBLIC_URL to the API's own https:// address first",
+            code="public_url_needed",
+            field="is_live",
+        )
 
 
 def _tried(http: PublicHttp, settings: ConnectionSettings) -> ConnectionTested:
