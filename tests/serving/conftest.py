@@ -1,8 +1,9 @@
 """The API as the tests call it: the real app over real PostgreSQL and Redis, without a socket in between."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from auterity_dagster.embedded.secrets import ensure_secrets
 from auterity_dagster.identity.permission import Role
 from auterity_dagster.identity.secret_file import read_pepper
+from auterity_dagster.serving.api import app as composition
 from auterity_dagster.serving.api.app import build_app
 from auterity_dagster.serving.api.state import ApiState
 from auterity_dagster.settings import ApiSettings
@@ -86,6 +88,26 @@ async def running(app: FastAPI) -> AsyncIterator[tuple[ApiState, httpx.AsyncClie
         yield state["api"], client
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shipped_files_read_once() -> Iterator[None]:
+    """Parse the shipped workflows, prompts and rows once a process: they are frozen, and each test has an API."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("load_catalog", "load_compliance"):
+            patch.setattr(composition, name, lru_cache(getattr(composition, name)))
+        yield
+
+
+@pytest.fixture(scope="session")
+def routes(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """The API's routes, composed once a process; each test gives them a lifespan of its own."""
+    folder = tmp_path_factory.mktemp("nothing")
+    address = "postgresql://nobody@127.0.0.1:1/nothing"
+    settings = ApiSettings(
+        database_url=PostgresDsn(address), redis_url=RedisDsn("redis://127.0.0.1:1/0"), secrets_dir=folder
+    )
+    return build_app(settings, clock=FakeClock())
+
+
 @pytest.fixture
 def secrets_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "secrets"
@@ -101,7 +123,7 @@ def api_settings(database_urls: DatabaseUrls, redis_url: str, secrets_dir: Path)
 
 
 @pytest.fixture
-async def api(api_settings: ApiSettings, blocking_database: BlockingDatabase) -> AsyncIterator[Api]:
+async def api(api_settings: ApiSettings, routes: FastAPI, blocking_database: BlockingDatabase) -> AsyncIterator[Api]:
     """The API and two organizations."""
     clock = FakeClock()
     pepper = read_pepper(api_settings.secrets_dir)
@@ -116,8 +138,8 @@ async def api(api_settings: ApiSettings, blocking_database: BlockingDatabase) ->
         )
         for name in ("ours", "theirs")
     )
-    app = build_app(api_settings, clock=clock)
-    async with running(app) as (state, anonymous):
+    routes.router.lifespan_context = composition.lifespan_of(api_settings, clock=clock)
+    async with running(routes) as (state, anonymous):
         tokens = [
             state.access_tokens.issue(made.owner_id, organization_id=made.organization_id, epoch=0)
             for made in (ours, theirs)
@@ -131,7 +153,7 @@ async def api(api_settings: ApiSettings, blocking_database: BlockingDatabase) ->
             for token in tokens
         )
         yield Api(
-            app=app,
+            app=routes,
             state=state,
             clock=clock,
             database=blocking_database,

@@ -1,8 +1,8 @@
 """The control plane's API: composes the routers, builds the state they share, and refuses undeclared routes."""
 
 import random
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypedDict
 
 from fastapi import FastAPI
@@ -140,8 +140,11 @@ def create_app() -> FastAPI:
     return build_app(ApiSettings(), clock=SystemClock())  # pyright: ignore[reportCallIssue]
 
 
-def build_app(settings: ApiSettings, *, clock: Clock) -> FastAPI:
-    """Return the app. Raises `ConfigurationInvalid` for a route that does not declare itself."""
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[LifespanState]]
+
+
+def lifespan_of(settings: ApiSettings, *, clock: Clock) -> Lifespan:
+    """Return what opens the state that requests share, works beside them, and closes it."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[LifespanState]:
@@ -161,7 +164,13 @@ def build_app(settings: ApiSettings, *, clock: Clock) -> FastAPI:
             await api.redis.aclose()
             await api.database.close()
 
+    return lifespan
+
+
+def build_app(settings: ApiSettings, *, clock: Clock) -> FastAPI:
+    """Return the app. Raises `ConfigurationInvalid` for a route that does not declare itself."""
     # FastAPI's own documentation routes are switched off: they are undeclared and load scripts from elsewhere.
+    lifespan = lifespan_of(settings, clock=clock)
     app = FastAPI(title="Auterity API", version="1", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     install_error_handlers(app)
     app.include_router(pages.router)
