@@ -83,12 +83,7 @@ class ObjectStore:
 
     def open_verified(self, digest: str) -> BinaryIO:
         """Open an object at its start after checking the very file that is handed out; same errors as reading."""
-        file = self._existing(digest).open("rb")
-        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-            file.close()
-            raise _changed(digest)
-        file.seek(0)
-        return file
+        return _verified(self._existing(digest), digest)
 
     def put_bundle(self, folder: Path) -> str:
         """Store every file below a folder and return the bundle's digest; links and special files are refused."""
@@ -138,18 +133,19 @@ class ObjectStore:
     def checkout(self, digest: str) -> Path:
         """Return a folder with a bundle's files, shared by all readers; every file is verified at every call.
 
-        The files are links to the read-only objects: a large base is neither copied nor kept twice.
+        The files are links to the read-only objects: a large base is neither copied nor kept twice. What is verified
+        is the link, so that an object that is swapped meanwhile is not what a reader finds.
         """
         manifest = self.manifest(digest)
         folder = self.root / "checkouts" / digest
         for name, file in manifest.files.items():
-            self.open_verified(file.sha256).close()
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not (target.exists() and target.samefile(self._path(file.sha256))):
-                with tempfile.TemporaryDirectory(dir=self._incoming()) as temporary:
-                    link = Path(temporary) / "link"
-                    link.hardlink_to(self._path(file.sha256))
+            with tempfile.TemporaryDirectory(dir=self._incoming()) as temporary:
+                link = Path(temporary) / "link"
+                link.hardlink_to(self._existing(file.sha256))
+                _verified(link, file.sha256).close()
+                if not (target.exists() and target.samefile(link)):
                     link.replace(target)
         if {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} != set(manifest.files):
             raise Invalid(f"{folder} holds files that are not in its bundle", code="digest_mismatch")
@@ -188,6 +184,15 @@ class ObjectStore:
         if not path.is_file():
             raise NotFound(f"no object {digest} in {self.root}")
         return path
+
+
+def _verified(path: Path, digest: str) -> BinaryIO:
+    file = path.open("rb")
+    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+        file.close()
+        raise _changed(digest)
+    file.seek(0)
+    return file
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> str:

@@ -183,12 +183,16 @@ def _says_what_it_may_not(
     return None
 
 
+def _discloses(row: AiDisclosure, contact: ContactFacts, draft: DraftMessage) -> bool:
+    return draft.author == "ai" and contact.is_first_in_thread and draft.channel in row.channels
+
+
 def _completed(contact: ContactFacts, draft: DraftMessage, rows: Sequence[Row]) -> tuple[str, tuple[str, ...]]:
     """Add what the text has to say: that an AI wrote it, where the dealership is, and how to hear no more of it."""
     text, added = draft.text, list[str]()
     for row in rows:
         match row:
-            case AiDisclosure() if draft.author == "ai" and contact.is_first_in_thread:
+            case AiDisclosure() if _discloses(row, contact, draft):
                 if row.text not in text:
                     text = f"{text.rstrip()}\n{row.text}"
                 added.append(row.id)

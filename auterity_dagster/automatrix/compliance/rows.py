@@ -99,6 +99,7 @@ class AiDisclosure(_Row):
     """The first message of a thread that an AI wrote says so; the text is added where it does not."""
 
     kind: Literal["ai_disclosure"]
+    channels: tuple[Channel, ...]
     text: Annotated[str, Field(min_length=10, max_length=160)]
 
 
