@@ -122,7 +122,7 @@ class FreshDatabases:
 
     def _copy(self) -> str:
         name = f"test_{uuid4().hex}"
-        self._execute("CREATE DATABASE {} TEMPLATE {}", name, TEMPLATE)
+        self._execute("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY", name, TEMPLATE)
         return name
 
     def _execute(self, statement: LiteralString, *names: str) -> None:
