@@ -143,7 +143,7 @@ class ObjectStore:
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._incoming()) as temporary:
                 link = Path(temporary) / "link"
-                link.hardlink_to(self._existing(file.sha256))
+                _link(self._existing(file.sha256), link)
                 _verified(link, file.sha256).close()
                 if not (target.exists() and target.samefile(link)):
                     link.replace(target)
@@ -193,6 +193,13 @@ def _verified(path: Path, digest: str) -> BinaryIO:
         raise _changed(digest)
     file.seek(0)
     return file
+
+
+def _link(source: Path, link: Path) -> None:
+    try:
+        link.hardlink_to(source)
+    except FileNotFoundError as error:
+        raise NotFound(f"the object {source.name} was taken away while it was linked") from error
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> str:
