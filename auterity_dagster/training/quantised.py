@@ -5,17 +5,20 @@ a kernel without autograd and training goes on with wrong gradients. Each layer 
 forward, and the one warning that hints at it is an error while we train.
 """
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from bitsandbytes.nn.modules import Linear4bit
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from auterity_dagster.errors import Invalid
 from auterity_dagster.neuroweaver.recipe import Quantization
+
+if TYPE_CHECKING:
+    from bitsandbytes.nn.modules import Linear4bit
 
 
 def four_bit(quantization: Quantization) -> BitsAndBytesConfig:
@@ -37,9 +40,10 @@ def keep_differentiable(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def four_bit_layers(model: torch.nn.Module) -> list[Linear4bit]:
-    """Return the model's 4-bit layers."""
-    return [module for module in model.modules() if isinstance(module, Linear4bit)]
+def four_bit_layers(model: torch.nn.Module) -> "list[Linear4bit]":
+    """Return the model's 4-bit layers; there are none where nobody has imported the library that makes them."""
+    library = sys.modules.get("bitsandbytes.nn.modules")
+    return [] if library is None else [one for one in model.modules() if isinstance(one, library.Linear4bit)]
 
 
 @contextmanager
@@ -60,5 +64,5 @@ def quantization_of(model: torch.nn.Module) -> str:
     return f"{kind}-double" if state.nested else kind
 
 
-def _state(layer: Linear4bit) -> Any:
+def _state(layer: "Linear4bit") -> Any:
     return cast(Any, layer.weight).quant_state
