@@ -5,7 +5,8 @@ What many requests share (deployments, prices, evidence) is stored once, under i
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -19,7 +20,7 @@ from auterity_dagster.relaycore.personal_data import DATA_CLASS
 from auterity_dagster.relaycore.predicted_quality import QualityPrediction
 from auterity_dagster.relaycore.pricing import Price
 from auterity_dagster.relaycore.quality import Quality
-from auterity_dagster.relaycore.route import Route
+from auterity_dagster.relaycore.route import Considered, Route
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
 from auterity_dagster.relaycore.steering_rules import binding_budgets
 
@@ -28,7 +29,9 @@ FORMAT = 1
 _REQUEST = TypeAdapter(ChatRequest)
 _DEPLOYMENTS = TypeAdapter(dict[str, Deployment])
 _PRICES = TypeAdapter(dict[str, Price])
-_BUDGETS = TypeAdapter(tuple[BudgetRoom, ...])
+_COLUMNS = tuple(field.name for field in fields(Considered))
+_values = attrgetter(*_COLUMNS)
+_room = attrgetter(*(field.name for field in fields(BudgetRoom)))
 _PREDICTIONS = TypeAdapter(tuple[QualityPrediction, ...])
 
 
@@ -69,6 +72,25 @@ def told(outcome: Route | AuterityError) -> dict[str, Any]:
     }
 
 
+def compact(outcome: Route | AuterityError) -> dict[str, Any]:
+    """Return the same as `told` for storage: the names of the candidates' columns stand there once.
+
+    Three quarters of a stored request are its candidates, and most of that would be the names.
+    """
+    said = told(outcome)
+    candidates: list[Considered] = said["candidates"]
+    return {**said, "candidates": [_COLUMNS, *map(_values, candidates)] if candidates else []}
+
+
+def told_again(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `told` said from what `compact` kept of it."""
+    columns, *rows = document.get("candidates") or [()]
+    if isinstance(columns, Mapping):  # stored before the columns were named once
+        return dict(document)
+    named = [dict(zip(columns, row, strict=True)) for row in rows]
+    return {**document, "candidates": named} if document else {}
+
+
 def catalog_document(snapshot: CatalogSnapshot) -> dict[str, Any]:
     """Return the part of a snapshot that many requests share."""
     return {
@@ -105,7 +127,7 @@ def inputs_document(policy: SteeringPolicy, request: ChatRequest, snapshot: Cata
         "catalog": snapshot.digest,
         "request": _REQUEST.dump_python(asked, mode="json", exclude_defaults=True),
         "breaker_open": sorted(snapshot.breaker_open & ids.keys()),
-        "budgets": _BUDGETS.dump_python(budgets, mode="json"),
+        "budgets": list(map(_room, budgets)),
         "latency": {
             name: {str(bucket): count for bucket, count in enumerate(sketch.counts) if count}
             for name, sketch in live.latency.items()
@@ -146,7 +168,11 @@ def restored_request(inputs: Mapping[str, Any], shared: CatalogSnapshot) -> tupl
         warm=frozenset(inputs["warm"]),
     )
     breaker_open = frozenset(inputs["breaker_open"])
-    budgets = _BUDGETS.validate_python(inputs["budgets"])
+    budgets = tuple(
+        # Rooms were named field by field once.
+        BudgetRoom(**one) if isinstance(one, Mapping) else BudgetRoom(*one)
+        for one in inputs["budgets"]
+    )
     predictions = _PREDICTIONS.validate_python(inputs.get("predictions", ()))
     return request, replace(shared, breaker_open=breaker_open, budgets=budgets, live=live, predictions=predictions)
 

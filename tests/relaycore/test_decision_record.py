@@ -10,10 +10,20 @@ import orjson
 import pytest
 from hypothesis import Phase, given, seed, settings
 
+from auterity_dagster.errors import AuterityError
 from auterity_dagster.relaycore.catalog import CatalogSnapshot
 from auterity_dagster.relaycore.chat import ChatRequest
-from auterity_dagster.relaycore.decision_record import catalog_document, inputs_document, restored, told, with_digest
+from auterity_dagster.relaycore.decision_record import (
+    catalog_document,
+    compact,
+    inputs_document,
+    restored,
+    told,
+    told_again,
+    with_digest,
+)
 from auterity_dagster.relaycore.route import Route
+from auterity_dagster.relaycore.steering import choose
 from auterity_dagster.relaycore.steering_file import read_policy
 from auterity_dagster.relaycore.steering_policy import SteeringPolicy
 from tests.fakes.steering_inputs import decisions, outcome
@@ -109,6 +119,20 @@ def test_the_shared_document_has_one_digest_and_live_facts_do_not_change_it(made
 
     assert with_digest(replace(snapshot, breaker_open=frozenset(), budgets=())).digest == digest
     assert with_digest(replace(snapshot, unavailable={"d0": "another reason"})).digest != digest
+
+
+@settings(max_examples=50)
+@given(decisions())
+def test_what_is_stored_names_its_columns_once_and_reads_back_as_it_was_told(made: Made) -> None:
+    try:
+        chosen = choose(*made)
+    except AuterityError as refused:
+        chosen = refused
+    said, kept = orjson.dumps(told(chosen)), orjson.dumps(compact(chosen))
+
+    assert told_again(orjson.loads(kept)) == orjson.loads(said)
+    assert kept.count(b'"quality_lower_bound"') <= 1
+    assert told_again(orjson.loads(said)) == orjson.loads(said), "one that was stored before reads as it is"
 
 
 @settings(max_examples=50)

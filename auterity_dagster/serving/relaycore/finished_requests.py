@@ -7,6 +7,7 @@ from fastapi import Request
 
 from auterity_dagster.errors import NotFound
 from auterity_dagster.identity.permission import Permission
+from auterity_dagster.relaycore.decision_record import told_again
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
 from auterity_dagster.serving.relaycore.state import GatewayState
@@ -52,5 +53,5 @@ def _written(row: RequestRow) -> dict[str, Any]:
         "usage": {"prompt_tokens": row.prompt_tokens, "completion_tokens": row.completion_tokens},
         "latency_ms": row.latency_ms,
         "attempts": row.attempts,
-        "decision": row.decision,
+        "decision": told_again(row.decision),
     }

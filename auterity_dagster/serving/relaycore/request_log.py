@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auterity_dagster.relaycore.decision_record import catalog_document, inputs_document, told
+from auterity_dagster.relaycore.decision_record import catalog_document, compact, inputs_document
 from auterity_dagster.relaycore.ports import RequestRecord
 from auterity_dagster.relaycore.watching import watched_choice
 from auterity_dagster.storage.database import Database
@@ -127,7 +127,7 @@ def _row(record: RequestRecord) -> dict[str, object]:
         "is_stream": request.is_stream,
         "policy_digest": record.steering.policy.digest if record.steering else "",
         "rule": route.rule if route else None,
-        "decision": told(chosen) if chosen is not None else {},
+        "decision": compact(chosen) if chosen is not None else {},
         "decided_on": _decided_on(record),
         "deployment_id": record.deployment_id,
         "artefact_digest": _artefact_digest(record),

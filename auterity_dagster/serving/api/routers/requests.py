@@ -5,10 +5,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from auterity_dagster.errors import NotFound
 from auterity_dagster.identity.permission import Permission
+from auterity_dagster.relaycore.decision_record import told_again
 from auterity_dagster.serving.api.state import State
 from auterity_dagster.serving.authentication import CurrentPrincipal
 from auterity_dagster.serving.declared_router import DeclaredRouter
@@ -41,7 +42,7 @@ class RequestRead(BaseModel):
 class RequestWithDecision(RequestRead):
     """The same with the decision, as `route:explain` tells it, and what it was made from."""
 
-    decision: dict[str, Any]
+    decision: Annotated[dict[str, Any], BeforeValidator(told_again)]
     decided_on: dict[str, Any] | None
 
 
