@@ -75,7 +75,7 @@ def told(outcome: Route | AuterityError) -> dict[str, Any]:
 def compact(outcome: Route | AuterityError) -> dict[str, Any]:
     """Return the same as `told` for storage: the names of the candidates' columns stand there once.
 
-    Three quarters of a stored request are its candidates, and most of that would be the names.
+    A decision is most of a stored request, and a quarter of it would be these names, again for each candidate.
     """
     said = told(outcome)
     candidates: list[Considered] = said["candidates"]
