@@ -29,7 +29,7 @@ test check: install check-code
 check-code: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --threads 2
 	$(BIN)/lint-imports
 
 # P=1 runs one promise, SEED=… repeats a schedule; the last lines are the report, one JSON object a promise.
