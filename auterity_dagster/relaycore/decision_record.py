@@ -4,7 +4,7 @@ What many requests share (deployments, prices, evidence) is stored once, under i
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any
@@ -31,7 +31,9 @@ _DEPLOYMENTS = TypeAdapter(dict[str, Deployment])
 _PRICES = TypeAdapter(dict[str, Price])
 _COLUMNS = tuple(field.name for field in fields(Considered))
 _values = attrgetter(*_COLUMNS)
-_room = attrgetter(*(field.name for field in fields(BudgetRoom)))
+_ROOM = tuple(field.name for field in fields(BudgetRoom))
+_room = attrgetter(*_ROOM)
+_BUDGETS = TypeAdapter(tuple[BudgetRoom, ...])
 _PREDICTIONS = TypeAdapter(tuple[QualityPrediction, ...])
 
 
@@ -78,17 +80,24 @@ def compact(outcome: Route | AuterityError) -> dict[str, Any]:
     A decision is most of a stored request, and a quarter of it would be these names, again for each candidate.
     """
     said = told(outcome)
-    candidates: list[Considered] = said["candidates"]
-    return {**said, "candidates": [_COLUMNS, *map(_values, candidates)] if candidates else []}
+    return {**said, "candidates": _table(_COLUMNS, map(_values, said["candidates"]))}
 
 
 def told_again(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `told` said from what `compact` kept of it."""
-    columns, *rows = document.get("candidates") or [()]
-    if isinstance(columns, Mapping):  # stored before the columns were named once
-        return dict(document)
-    named = [dict(zip(columns, row, strict=True)) for row in rows]
-    return {**document, "candidates": named} if document else {}
+    return {**document, "candidates": _rows(document["candidates"])} if document else {}
+
+
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    return [columns, *rows]
+
+
+def _rows(table: Any) -> list[dict[str, Any]]:
+    """Return the rows by name; those that were stored with their names in each stay as they are."""
+    if not table or isinstance(table[0], Mapping):
+        return table
+    columns, *rows = table
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def catalog_document(snapshot: CatalogSnapshot) -> dict[str, Any]:
@@ -127,7 +136,7 @@ def inputs_document(policy: SteeringPolicy, request: ChatRequest, snapshot: Cata
         "catalog": snapshot.digest,
         "request": _REQUEST.dump_python(asked, mode="json", exclude_defaults=True),
         "breaker_open": sorted(snapshot.breaker_open & ids.keys()),
-        "budgets": list(map(_room, budgets)),
+        "budgets": _table(_ROOM, map(_room, budgets)),
         "latency": {
             name: {str(bucket): count for bucket, count in enumerate(sketch.counts) if count}
             for name, sketch in live.latency.items()
@@ -168,11 +177,7 @@ def restored_request(inputs: Mapping[str, Any], shared: CatalogSnapshot) -> tupl
         warm=frozenset(inputs["warm"]),
     )
     breaker_open = frozenset(inputs["breaker_open"])
-    budgets = tuple(
-        # Rooms were named field by field once.
-        BudgetRoom(**one) if isinstance(one, Mapping) else BudgetRoom(*one)
-        for one in inputs["budgets"]
-    )
+    budgets = _BUDGETS.validate_python(_rows(inputs["budgets"]))
     predictions = _PREDICTIONS.validate_python(inputs.get("predictions", ()))
     return request, replace(shared, breaker_open=breaker_open, budgets=budgets, live=live, predictions=predictions)
 

@@ -43,7 +43,8 @@ def keep_differentiable(model: PreTrainedModel) -> PreTrainedModel:
 def four_bit_layers(model: torch.nn.Module) -> "list[Linear4bit]":
     """Return the model's 4-bit layers; there are none where nobody has imported the library that makes them."""
     library = sys.modules.get("bitsandbytes.nn.modules")
-    return [] if library is None else [one for one in model.modules() if isinstance(one, library.Linear4bit)]
+    found = [] if library is None else [one for one in model.modules() if isinstance(one, library.Linear4bit)]
+    return cast("list[Linear4bit]", found)
 
 
 @contextmanager
