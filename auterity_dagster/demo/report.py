@@ -86,7 +86,8 @@ def print_summary(state: DemoState, console: Console, folder: Path) -> None:
 def _print_specialisation(state: DemoState, console: Console) -> None:
     specialisation = state.specialisation
     assert specialisation is not None
-    table = Table("family", "items", "base", "SFT", "DPO", "current route", "lift over base (95 %)", box=None)
+    served = "DPO" if specialisation.has_dpo else "served"
+    table = Table("family", "items", "base", "SFT", served, "current route", "lift over base (95 %)", box=None)
     for row in specialisation.families:
         scores = (f"{score:.2f}" for score in (row.base, row.sft, row.dpo, row.champion))
         table.add_row(

@@ -67,6 +67,8 @@ class SpecialisationResult(Result):
     verdict: str
     reasons: tuple[str, ...]
     families: tuple[FamilyFigures, ...]
+    has_dpo: bool
+    """False where there were too few pairs: what is served is the SFT adapter then."""
     preference_effect: str
     model_version: str | None
     deployment_id: str | None

@@ -64,6 +64,7 @@ def read_result(view: RunView, *, recipe: str) -> SpecialisationResult:
         families=tuple(
             FamilyFigures.model_validate(row) for row in json.loads(view.metadata["evaluation_report"]["families"])
         ),
+        has_dpo="skipped" not in view.metadata["dpo_adapter"],
         preference_effect=view.metadata["evaluation_report"]["preference_effect"],
         model_version=view.metadata.get("registered_model", {}).get("version"),
         deployment_id=deployment.get("deployment_id"),

@@ -58,6 +58,7 @@ def specialisation(verdict: str, deployment_id: str | None) -> SpecialisationRes
         families=(family,),
         model_version=None,
         deployment_id=deployment_id,
+        has_dpo=True,
         preference_effect="no measurable effect: preferred in 51% (45% to 57%) by judge-small, programs +0.010",
         mlflow_run_urls=(),
     )
@@ -126,6 +127,20 @@ def test_the_report_holds_the_figures_of_every_stage(tmp_path: Path) -> None:
     assert figures["money"]["is_exact"] is True
     assert figures["money"]["total_nusd"] == 4_000
     assert figures["wall_s"] == {"services": 40.0, "leads": 30.0}
+
+
+def test_what_is_served_is_not_called_dpo_where_preference_training_was_left_out(tmp_path: Path) -> None:
+    trained = whole_state()
+    told = {"has_dpo": False, "preference_effect": "left out: 12 pairs, 16 needed"}
+    specialised = trained.specialisation
+    assert specialised is not None
+    state = trained.model_copy(update={"specialisation": specialised.model_copy(update=told)})
+    write_report(state, tmp_path)
+
+    shown = (printed(state, tmp_path), (tmp_path / "report.html").read_text())
+
+    assert all("left out: 12 pairs, 16 needed" in one and "served" in one and "DPO" not in one for one in shown)
+    assert "DPO" in printed(trained, tmp_path)
 
 
 @pytest.mark.parametrize("secret", [PASSWORD, API_KEY, HOOK_SECRET])

@@ -34,7 +34,7 @@ def test_the_quick_recipe_has_the_stages_of_the_default_one() -> None:
 
 def test_equal_recipes_have_equal_digests_and_a_changed_number_another(tmp_path: Path) -> None:
     default = load_recipe(RECIPES / "smollm2_cpu_qlora.yaml")
-    commented = load_recipe(changed(tmp_path, "version: 1", "version: 1  # first"))
+    commented = load_recipe(changed(tmp_path, "version: 2", "version: 2  # second"))
     other = load_recipe(changed(tmp_path, "seed: 42", "seed: 43"))
 
     assert commented.digest == default.digest

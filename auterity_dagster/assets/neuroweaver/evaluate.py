@@ -19,13 +19,14 @@ from auterity_dagster.assets.neuroweaver.gateway import judging_gateway
 from auterity_dagster.assets.neuroweaver.outcomes import measured_outcomes
 from auterity_dagster.assets.neuroweaver.preference_effect import preference_effect
 from auterity_dagster.assets.neuroweaver.stage import StageRunner, code_digest, experiment
-from auterity_dagster.assets.neuroweaver.train import unsafe_files
+from auterity_dagster.assets.neuroweaver.train import DPO_SKIPPED, unsafe_files
 from auterity_dagster.clock import SystemClock
 from auterity_dagster.errors import Unavailable
 from auterity_dagster.neuroweaver.evaluation import Answer, EvaluationReport, marked, report
 from auterity_dagster.neuroweaver.example import EvaluationItem, Family, ItemResult
 from auterity_dagster.neuroweaver.jsonl import canonical_lines, read_lines
 from auterity_dagster.neuroweaver.judging import load_rubric
+from auterity_dagster.neuroweaver.preference_effect import PreferenceEffect
 from auterity_dagster.neuroweaver.promotion import decide, load_promotion_policy
 from auterity_dagster.neuroweaver.stage import AnswerLine, Generation, PromptLine, Stage
 from auterity_dagster.neuroweaver.verdict import Evidence, Verdict
@@ -67,6 +68,7 @@ def evaluation_report(
     base_model: StageArtefact,
     evaluation_suites: Suites,
     sft_adapter: StageArtefact,
+    grpo_adapter: StageArtefact,
     serving_bundle: StageArtefact,
 ) -> dg.MaterializeResult:
     """Bundle, SFT adapter, base and the models behind the gateway on the same held-out items, with intervals."""
@@ -115,7 +117,8 @@ def evaluation_report(
             )
             costs[deployment] = {item_id: answer.cost_nusd for item_id, answer in answers.items()}
         effect = None
-        if recipe.preferences is not None:
+        skipped = grpo_adapter.facts.get(DPO_SKIPPED) if grpo_adapter.digest == sft_adapter.digest else None
+        if recipe.preferences is not None and skipped is None:
             effect = preference_effect(
                 context,
                 gateway,
@@ -162,7 +165,7 @@ def evaluation_report(
         "champion": dg.MetadataValue.text(incumbent or CHAMPION),
         "families": dg.MetadataValue.json(family_figures(document)),
         "table": dg.MetadataValue.md(_table(document)),
-        "preference_effect": dg.MetadataValue.text("not measured" if effect is None else effect.told),
+        "preference_effect": dg.MetadataValue.text(_told(effect, skipped)),
         "critical_events": dg.MetadataValue.int(document.report.critical_events),
         "cost_nusd": dg.MetadataValue.float(document.cost_nusd),
         "champion_cost_nusd": dg.MetadataValue.float(document.champion_cost_nusd),
@@ -288,6 +291,12 @@ def generated(
     settings = Generation(max_new_tokens=recipe.evaluation.max_new_tokens, batch=recipe.evaluation.batch)
     made = runner.run(Stage.GENERATE, inputs=inputs, name=name, generation=settings)
     return read_lines(store.read_verified(made.digest), AnswerLine)
+
+
+def _told(effect: PreferenceEffect | None, skipped: str | None) -> str:
+    if skipped is not None:
+        return f"left out: {skipped}"
+    return "not measured" if effect is None else effect.told
 
 
 def _marked(

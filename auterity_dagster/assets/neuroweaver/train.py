@@ -36,6 +36,8 @@ from auterity_dagster.resources.database import DatabaseResource
 from auterity_dagster.resources.installation import InstallationResource
 from auterity_dagster.resources.training_launcher import TrainingLauncher
 
+DPO_SKIPPED = "dpo_skipped"
+"""The fact of an adapter that says why preference training was left out."""
 OTHER_ANSWERS_FROM = ("sandbox-large", "sandbox-small")
 _TEMPERATURES = (0.7, 1.0, 0.85, 0.55, 0.9, 0.65)
 _JUDGES = 8
@@ -255,7 +257,7 @@ def dpo_adapter(
             f"{summary.chosen_longer:.0%} of them: the SFT adapter stays"
         )
         return dg.MaterializeResult(
-            value=sft_adapter.model_copy(update={"facts": {**sft_adapter.facts, "dpo_skipped": told}}),
+            value=sft_adapter.model_copy(update={"facts": {**sft_adapter.facts, DPO_SKIPPED: told}}),
             metadata={"digest": sft_adapter.digest, "skipped": told},
             check_results=[checked("starts_from_sft", True, skipped=told), checked("zero_margins", True, skipped=told)],
         )
