@@ -45,8 +45,8 @@ def test_equal_recipes_have_equal_digests_and_a_changed_number_another(tmp_path:
     ("old", "new", "message"),
     [
         ("learning_rate: 5.0e-4", "learning_rate: 5", "sft.learning_rate: Input should be less than or equal to 0.01"),
-        ("steps: 80", "stepz: 80", "sft.stepz: Extra inputs are not permitted"),
-        ("steps: 80", "steps: 80, epochs: 2", "sft: give either steps or epochs"),
+        ("steps: 100", "stepz: 80", "sft.stepz: Extra inputs are not permitted"),
+        ("steps: 100", "steps: 100, epochs: 2", "sft: give either steps or epochs"),
         ("packing: false", "packing: true", "data.packing: Input should be False"),
         ("kind: qlora", "kind: lora", "plain LoRA is never called QLoRA"),
         ("grpo: null", "grpo: {group: 8}", "grpo.beta: Field required"),
