@@ -66,7 +66,7 @@ class InventoryFolderResource(dg.ConfigurableResource):
             taken, missing = _store(database, file, feed, now)
             errors = feed.errors
         except Invalid as error:
-            taken, missing = 0, Absence(0, ())
+            taken, missing = 0, Absence()
             errors = (RowError(1, str(error.details.get("field", "file")), error.message),)
         name = f"{now:%Y%m%dT%H%M%S}-{file.path.name}"
         if errors:
@@ -74,9 +74,7 @@ class InventoryFolderResource(dg.ConfigurableResource):
         target = file.path.parent / TAKEN / name
         target.parent.mkdir(exist_ok=True)
         file.path.replace(target)
-        gone = len(missing.gone)
-        unlisted, waiting = (0, gone) if missing.needs_a_person else (gone, 0)
-        return FeedTaken(taken, len(errors), unlisted, waiting)
+        return FeedTaken(taken, len(errors), missing.unlisted, missing.waiting)
 
     def _files(self) -> Iterator[FeedFile]:
         settled = time.time() - SETTLED_AFTER_S

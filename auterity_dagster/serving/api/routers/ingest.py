@@ -149,7 +149,7 @@ async def _fed(
 ) -> InventoryTaken:
     """Store a feed; with `named` it is the whole stock."""
     now = state.clock.now()
-    missing = Absence(0, ())
+    missing = Absence()
     async with or_unavailable(), state.database.begin(principal.organization_id) as session:
         await _require_dealership(session, principal, dealership_id)
         if named is None:
@@ -158,17 +158,17 @@ async def _fed(
             taken, missing = await inventory_absence.feed_whole(
                 session, vehicles, named=named, dealership_id=dealership_id, now=now
             )
-        gone = len(missing.gone)
-        unlisted, waiting = (0, gone) if missing.needs_a_person else (gone, 0)
         await audit.append(
             session,
             actor=principal,
             action="inventory.fed",
             subject=f"dealerships/{dealership_id}",
-            details={"taken": taken, "bad_rows": len(errors), "unlisted": unlisted, "waiting": waiting},
-        )
+            details={
+                "taken": taken, "bad_rows": len(errors), "unlisted": missing.unlisted, "waiting": missing.waiting,
+            },
+        )  # fmt: skip
     bad_rows = [BadRow(row=error.row, field=error.field, reason=error.reason) for error in errors]
-    return InventoryTaken(taken=taken, bad_rows=bad_rows, unlisted=unlisted, waiting=waiting)
+    return InventoryTaken(taken=taken, bad_rows=bad_rows, unlisted=missing.unlisted, waiting=missing.waiting)
 
 
 async def _take(
