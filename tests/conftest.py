@@ -113,9 +113,7 @@ class FreshDatabases:
         """
         gc.collect(1)
         try:
-            with psycopg.connect(self._server.url(), autocommit=True) as connection:
-                connection.execute("SET statement_timeout = 300")
-                connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+            self._execute("DROP DATABASE {} WITH (FORCE)", name, limit_ms=300)
         except psycopg.errors.QueryCanceled:
             gc.collect()
             self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
@@ -125,8 +123,9 @@ class FreshDatabases:
         self._execute("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY", name, TEMPLATE)
         return name
 
-    def _execute(self, statement: LiteralString, *names: str) -> None:
-        with psycopg.connect(self._server.url(), autocommit=True) as connection:
+    def _execute(self, statement: LiteralString, *names: str, limit_ms: int = 0) -> None:
+        limit = f"-c statement_timeout={limit_ms}"
+        with psycopg.connect(self._server.url(), autocommit=True, options=limit) as connection:
             connection.execute(SQL(statement).format(*map(Identifier, names)))
 
 

@@ -42,6 +42,16 @@ def most_in_a_minute(times: list[datetime]) -> int:
     return max((sum(at - WINDOW < one <= at for one in times) for at in times), default=0)
 
 
+def overloaded(world: World, dealership: Dealership) -> Busy:
+    """Every customer's lead is to be answered, and the messenger takes nothing."""
+    busy = Busy(world)
+    world.messenger.send = busy.send  # type: ignore[method-assign]
+    install_workflow(dealership, one_step({**send(), "retry": {"max_attempts": 20}}))
+    for number in range(1, CUSTOMERS + 1):
+        dealership.lead_of_another(number, text="Saturday 10:00?")
+    return busy
+
+
 def turn_often(world: World, engine: Any, minutes: int) -> None:
     for _ in range(minutes * 4):
         world.clock.advance(15)
@@ -51,11 +61,7 @@ def turn_often(world: World, engine: Any, minutes: int) -> None:
 def test_many_failures_at_once_are_few_retries_a_minute_and_all_succeed_in_the_end(
     world: World, dealership: Dealership
 ) -> None:
-    busy = Busy(world)
-    world.messenger.send = busy.send  # type: ignore[method-assign]
-    install_workflow(dealership, one_step({**send(), "retry": {"max_attempts": 20}}))
-    for number in range(1, CUSTOMERS + 1):
-        dealership.lead_of_another(number, text="Saturday 10:00?")
+    busy = overloaded(world, dealership)
     engine = world.engine()
 
     turn_often(world, engine, 3)
@@ -74,11 +80,7 @@ def test_without_the_budget_the_same_failures_are_a_storm(
     world: World, dealership: Dealership, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(RetryBudget, "take", lambda *_: True)
-    busy = Busy(world)
-    world.messenger.send = busy.send  # type: ignore[method-assign]
-    install_workflow(dealership, one_step({**send(), "retry": {"max_attempts": 20}}))
-    for number in range(1, CUSTOMERS + 1):
-        dealership.lead_of_another(number, text="Saturday 10:00?")
+    busy = overloaded(world, dealership)
 
     turn_often(world, world.engine(), 1)
 

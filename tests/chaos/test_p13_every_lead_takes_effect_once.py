@@ -210,10 +210,20 @@ def judged(
         with pytest.raises(WorkerDied):
             world.turn("custom_workflow", engine=engine)
         world.clock.advance(LONG_S)
+    work(world, journal)
+    return verdict_on(world, dealership, LEADS)
+
+
+def work(world: World, journal: type[PostgresJournal] = PostgresJournal) -> None:
+    """Other workers take what is ready, and what becomes ready, until nothing is."""
     while world.turn("custom_workflow", engine=world.engine(journal=journal(world.database, CEL))):
         world.clock.advance(LONG_S)
+
+
+def verdict_on(world: World, dealership: Dealership, count: int) -> Verdict:
+    """What the checker says of the first `count` customers' leads."""
     sent = [SentMessage(one, f"message-{one}", message.address, message.text) for one, message in world.messenger.sent]
-    wanted = {customer_name(number): f"+1312555{140 + number:04}" for number in range(1, LEADS + 1)}
+    wanted = {customer_name(number): f"+1312555{140 + number:04}" for number in range(1, count + 1)}
     return every_lead_took_effect_once(wanted, read_effects(world.database, dealership.organization_id, sent))
 
 

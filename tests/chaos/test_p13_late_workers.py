@@ -9,9 +9,8 @@ import pytest
 
 from auterity_dagster.errors import LeaseLost
 from auterity_dagster.storage.repositories.journal import PostgresJournal
-from tests.chaos.checkers import Verdict
-from tests.chaos.lead_effects import ONE_MESSAGE_A_LEAD, SentMessage, every_lead_took_effect_once, read_effects
-from tests.chaos.test_p13_every_lead_takes_effect_once import LONG_S
+from tests.chaos.lead_effects import ONE_MESSAGE_A_LEAD
+from tests.chaos.test_p13_every_lead_takes_effect_once import LONG_S, verdict_on, work
 from tests.conftest import DatabaseUrls
 from tests.fakes.clock import FakeClock
 from tests.fakes.lead_site import customer_name
@@ -65,20 +64,9 @@ class Frozen:
         return watched
 
 
-def work(world: World, journal: type[PostgresJournal] = PostgresJournal) -> None:
-    while world.turn("custom_workflow", engine=world.engine(journal=journal(world.database, CEL))):
-        world.clock.advance(LONG_S)
-
-
 def leads(world: World, dealership: Dealership) -> None:
     for number in range(1, LEADS + 1):
         dealership.lead_of_another(number, customer_name=customer_name(number), dedupe_key=f"adf:{number}")
-
-
-def judged(world: World, dealership: Dealership) -> Verdict:
-    sent = [SentMessage(one, f"message-{one}", message.address, message.text) for one, message in world.messenger.sent]
-    wanted = {customer_name(number): f"+1312555{140 + number:04}" for number in range(1, LEADS + 1)}
-    return every_lead_took_effect_once(wanted, read_effects(world.database, dealership.organization_id, sent))
 
 
 def prepared(world: World, dealership: Dealership) -> None:
@@ -96,7 +84,7 @@ def test_what_came_before_a_day_without_workers_takes_effect_once_after_it(
     leads(world, dealership)
     work(world)
 
-    assert judged(world, dealership).reasons == ()
+    assert verdict_on(world, dealership, LEADS).reasons == ()
 
 
 @pytest.mark.parametrize(
@@ -117,6 +105,6 @@ def test_a_worker_that_was_frozen_and_goes_on_changes_nothing_any_more(
     world.turn("custom_workflow", engine=world.engine(**{"journal": journal, part: frozen}))
     work(world)
 
-    assert judged(world, dealership).reasons == ()
+    assert verdict_on(world, dealership, LEADS).reasons == ()
     if part == "journal":
         assert frozen.refused > 0, "its late write was not refused"
